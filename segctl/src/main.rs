@@ -1,0 +1,2 @@
+//! segctl
+fn main() {}

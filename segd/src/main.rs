@@ -1,0 +1,2 @@
+//! segd
+fn main() {}
