@@ -4,4 +4,5 @@
 //! `datapath` is the only room that names aya, `interfaces` listens to netlink, `engine` holds them together,
 //! `api` and `metrics` are what others see.
 
+pub mod api;
 pub mod policy;

@@ -227,7 +227,7 @@ pub enum Essential {
     Arp,
     /// Neighbour discovery, IPv6.
     Ndp,
-    /// DHCP and DHCPv6, the client's side.
+    /// DHCP and `DHCPv6`, the client's side.
     DhcpClient,
     /// Multicast listener discovery, IPv6.
     Mld,

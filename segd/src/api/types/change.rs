@@ -1,0 +1,186 @@
+//! What changes the policy or judges a new one: requests and their answers. Plain data only.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{FlowLine, Names};
+use crate::policy::Mode;
+
+/// A zone file, whole. Body of `POST /v1/check`, `/v1/diff` and `/v1/apply`; the daemon reads it in the place of its
+/// own `zones.yaml`, together with the drop-ins of its `zones.d`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyText {
+    /// Name of the file, for faults.
+    pub name: String,
+    /// Its text.
+    pub text: String,
+}
+
+/// One fault or warning of a policy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FaultView {
+    /// `FILE:LINE:COLUMN`.
+    pub place: String,
+    /// What is wrong.
+    pub what: String,
+    /// What mends it.
+    pub mend: String,
+    /// The line shown with a mark under it, ready to print; empty when the text is not at hand.
+    pub picture: String,
+}
+
+/// One entry of `tests:` and what came of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TestView {
+    /// `FILE:LINE:COLUMN`.
+    pub place: String,
+    /// What was claimed.
+    pub claim: String,
+    /// Whether it holds.
+    pub passed: bool,
+    /// What was found instead; empty when it holds.
+    pub found: String,
+}
+
+/// Answer of `POST /v1/check`. The policy is good if there is no fault and no test failed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckReport {
+    /// Why it is refused.
+    pub faults: Vec<FaultView>,
+    /// What does not stop it.
+    pub warnings: Vec<FaultView>,
+    /// The policy's own tests.
+    pub tests: Vec<TestView>,
+}
+
+impl CheckReport {
+    /// Whether the policy may be put in force.
+    #[must_use]
+    pub fn good(&self) -> bool {
+        self.faults.is_empty() && self.tests.iter().all(|test| test.passed)
+    }
+}
+
+/// Answer of `POST /v1/diff`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiffReport {
+    /// What is denied now and would pass.
+    pub newly_pass: Vec<DiffLine>,
+    /// What passes now and would be denied.
+    pub newly_fail: Vec<DiffLine>,
+}
+
+/// One service between one pair of zones.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiffLine {
+    /// Initiators' zone.
+    pub from_zone: String,
+    /// Responders' zone.
+    pub to_zone: String,
+    /// What of it: `tcp/8000-8010`, ….
+    pub service: String,
+    /// The rule that allows it, before or after.
+    pub rule: Option<String>,
+}
+
+/// Body of `POST /v1/rules`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AllowRequest {
+    /// Its name; left out, one is made from the zones and the first service.
+    #[serde(default)]
+    pub id: Option<String>,
+    /// Initiators.
+    pub from: Names,
+    /// Responders.
+    pub to: Names,
+    /// Named or literal services.
+    pub services: Vec<String>,
+    /// Why.
+    pub reason: String,
+    /// Who approved it.
+    pub approved_by: String,
+    /// Ticket of the change.
+    #[serde(default)]
+    pub ticket: Option<String>,
+    /// When it stops to allow.
+    #[serde(default)]
+    pub expires: Option<Timestamp>,
+    /// `audit`: let it pass, and report it as would-be dropped.
+    #[serde(default)]
+    pub mode: Mode,
+}
+
+/// Answer of `POST /v1/rules` and `DELETE /v1/rules/{id}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleChanged {
+    /// The rule's name.
+    pub id: String,
+    /// The generation that has the change.
+    pub generation: u32,
+}
+
+/// Query of `DELETE /v1/rules/{id}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RevokeQuery {
+    /// Why it goes.
+    pub reason: String,
+}
+
+/// Body of `PUT /v1/pairs`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PairRequest {
+    /// Initiators' zone, or `any`.
+    pub from: String,
+    /// Responders' zone, or `any`.
+    pub to: String,
+    /// What shall happen to what no rule allows.
+    pub mode: Mode,
+    /// Only show what `enforce` would have dropped; nothing changes.
+    #[serde(default)]
+    pub preview: bool,
+}
+
+/// Answer of `PUT /v1/pairs`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PairReport {
+    /// Initiators' zone, or `any`.
+    pub from: String,
+    /// Responders' zone, or `any`.
+    pub to: String,
+    /// The mode that was asked for.
+    pub mode: Mode,
+    /// Whether it is in force now; `false` for a preview.
+    pub applied: bool,
+    /// The generation in force after the request.
+    pub generation: u32,
+    /// Packets of the pair that only the audit mode let pass, since the counters began.
+    pub would_drop_packets: u64,
+    /// The most recent connections among them.
+    pub would_drop: Vec<FlowLine>,
+}
+
+/// Answer of `POST /v1/apply` and `POST /v1/reload`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Applied {
+    /// The generation in force now.
+    pub generation: u32,
+    /// What did not stop it.
+    pub warnings: Vec<FaultView>,
+    /// How many of the policy's own tests were run; all passed.
+    pub tests: usize,
+}
+
+/// Answer of `GET /v1/policy`: the files in force, `zones.yaml` first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyView {
+    /// The generation that enforces them.
+    pub generation: u32,
+    /// The same as the `ETag` header, without its quotes.
+    pub etag: String,
+    /// File names and texts.
+    pub files: Vec<PolicyText>,
+}
