@@ -8,10 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 #[path = "../xtask/src/ebpf_toolchain.rs"]
-#[expect(
-    dead_code,
-    reason = "`cargo xtask setup` uses the parts of the shared file that this script does not"
-)]
+#[expect(dead_code, reason = "`cargo xtask setup` uses the parts of the shared file that this script does not")]
 mod ebpf_toolchain;
 
 use ebpf_toolchain::{Missing, Toolchain};
@@ -30,9 +27,9 @@ fn main() -> ExitCode {
             println!("cargo:rustc-env=SEGD_EBPF_OBJECT={}", path.display());
             ExitCode::SUCCESS
         }
-        Err(NoObject::ToolsMissing(missing)) => embed_nothing(&format!(
-            "this machine lacks {missing}; `cargo xtask setup` gets it"
-        )),
+        Err(NoObject::ToolsMissing(missing)) => {
+            embed_nothing(&format!("this machine lacks {missing}; `cargo xtask setup` gets it"))
+        }
         Err(NoObject::SourcesMissing) => embed_nothing("segd-ebpf/src/main.rs is not there"),
         Err(NoObject::Failed(why)) => {
             eprintln!("the kernel programs could not be built: {why}");
@@ -55,28 +52,21 @@ fn object(root: &Path) -> Result<PathBuf, NoObject> {
     if let Some(ready) = env::var_os(READY_OBJECT) {
         let ready = PathBuf::from(ready);
         println!("cargo:rerun-if-changed={}", ready.display());
-        return ready.canonicalize().map_err(|err| {
-            NoObject::Failed(format!("{READY_OBJECT} names {}: {err}", ready.display()))
-        });
+        return ready
+            .canonicalize()
+            .map_err(|err| NoObject::Failed(format!("{READY_OBJECT} names {}: {err}", ready.display())));
     }
     if !root.join("segd-ebpf/src/main.rs").is_file() {
         return Err(NoObject::SourcesMissing);
     }
     let toolchain = Toolchain::find().map_err(NoObject::ToolsMissing)?;
-    toolchain
-        .build(&root.join("segd-ebpf"), &target_dir())
-        .map_err(NoObject::Failed)
+    toolchain.build(&root.join("segd-ebpf"), &target_dir()).map_err(NoObject::Failed)
 }
 
 fn embed_nothing(why: &str) -> ExitCode {
-    println!(
-        "cargo:warning=segd is built without its kernel programs and will refuse to run: {why}"
-    );
+    println!("cargo:warning=segd is built without its kernel programs and will refuse to run: {why}");
     // Where the tools would appear: look again when something was installed there.
-    for dir in ebpf_toolchain::cargo_bin()
-        .into_iter()
-        .chain([PathBuf::from("/usr/lib/rustlib")])
-    {
+    for dir in ebpf_toolchain::cargo_bin().into_iter().chain([PathBuf::from("/usr/lib/rustlib")]) {
         if dir.is_dir() {
             println!("cargo:rerun-if-changed={}", dir.display());
         }
@@ -115,7 +105,5 @@ fn out_dir() -> PathBuf {
 }
 
 fn manifest_dir() -> PathBuf {
-    PathBuf::from(
-        env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR for build scripts"),
-    )
+    PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR for build scripts"))
 }

@@ -1,1 +1,7 @@
-//! Room under construction.
+//! What the tests and the demo share: the packet builder and the lab.
+//!
+//! `packet` builds frames, `lab` builds networks with the real daemon in their middle. Nothing of the product may
+//! depend on this crate.
+
+pub mod lab;
+pub mod packet;

@@ -15,12 +15,8 @@ pub(crate) const TARGET: &str = "bpfel-unknown-none";
 pub(crate) const LLVM_MAJOR: u32 = 22;
 
 /// Passed to every crate of the object, dependencies included: without `debuginfo` there they have no BTF.
-const FLAGS: [&str; 4] = [
-    "-Ctarget-cpu=v3",
-    "-Ctarget-feature=+allows-misaligned-mem-access",
-    "-Cdebuginfo=2",
-    "-Clink-arg=--btf",
-];
+const FLAGS: [&str; 4] =
+    ["-Ctarget-cpu=v3", "-Ctarget-feature=+allows-misaligned-mem-access", "-Cdebuginfo=2", "-Clink-arg=--btf"];
 
 /// Where `core` for the kernel comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,7 +59,9 @@ impl fmt::Display for Missing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut lacks = Vec::new();
         if self.compiler {
-            lacks.push("a rustc with `core` for BPF (Debian's libstd-rust-web-dev-bpf, or rustup nightly with rust-src)");
+            lacks.push(
+                "a rustc with `core` for BPF (Debian's libstd-rust-web-dev-bpf, or rustup nightly with rust-src)",
+            );
         }
         if self.linker {
             lacks.push("bpf-linker");
@@ -79,10 +77,7 @@ impl Toolchain {
         let linker = on_path("bpf-linker");
         match (compiler, linker) {
             (Some(compiler), Some(linker)) => Ok(Self { compiler, linker }),
-            (compiler, linker) => Err(Missing {
-                compiler: compiler.is_none(),
-                linker: linker.is_none(),
-            }),
+            (compiler, linker) => Err(Missing { compiler: compiler.is_none(), linker: linker.is_none() }),
         }
     }
 
@@ -96,14 +91,9 @@ impl Toolchain {
             .args(["build", "--release", "--locked", "--target", TARGET])
             .arg("--target-dir")
             .arg(target_dir);
-        let status = cargo
-            .status()
-            .map_err(|err| format!("could not run {cargo:?}: {err}"))?;
+        let status = cargo.status().map_err(|err| format!("could not run {cargo:?}: {err}"))?;
         if !status.success() {
-            return Err(format!(
-                "{} did not compile ({status}); what the compiler said is above",
-                source.display()
-            ));
+            return Err(format!("{} did not compile ({status}); what the compiler said is above", source.display()));
         }
         Ok(target_dir.join(TARGET).join("release").join("segd-ebpf"))
     }
@@ -111,8 +101,7 @@ impl Toolchain {
     /// The inner cargo with a clean environment: one that inherits `RUSTC` and friends from an outer cargo
     /// would mix two compilers and fail with E0463.
     fn cargo(&self) -> Command {
-        let (Compiler::Debian { rustc, cargo } | Compiler::Nightly { rustc, cargo }) =
-            &self.compiler;
+        let (Compiler::Debian { rustc, cargo } | Compiler::Nightly { rustc, cargo }) = &self.compiler;
         let mut command = Command::new(cargo);
         for (name, _) in std::env::vars_os() {
             if steers_cargo(&name.to_string_lossy()) {
@@ -141,29 +130,19 @@ impl fmt::Display for Toolchain {
             Compiler::Debian { rustc, .. } => ("Debian's", rustc),
             Compiler::Nightly { rustc, .. } => ("nightly", rustc),
         };
-        write!(
-            f,
-            "{kind} {} with {}",
-            rustc.display(),
-            self.linker.display()
-        )
+        write!(f, "{kind} {} with {}", rustc.display(), self.linker.display())
     }
 }
 
 /// Variables that change what a cargo builds; where it keeps its downloads and how it reaches them stays.
 fn steers_cargo(name: &str) -> bool {
     let kept = ["CARGO_HOME", "RUSTUP_HOME"].contains(&name)
-        || ["CARGO_HTTP_", "CARGO_NET_", "CARGO_REGISTRIES_"]
-            .iter()
-            .any(|prefix| name.starts_with(prefix));
+        || ["CARGO_HTTP_", "CARGO_NET_", "CARGO_REGISTRIES_"].iter().any(|prefix| name.starts_with(prefix));
     !kept && (name.starts_with("CARGO") || name.starts_with("RUST"))
 }
 
 fn debian() -> Option<Compiler> {
-    let (rustc, cargo) = (
-        PathBuf::from("/usr/bin/rustc"),
-        PathBuf::from("/usr/bin/cargo"),
-    );
+    let (rustc, cargo) = (PathBuf::from("/usr/bin/rustc"), PathBuf::from("/usr/bin/cargo"));
     let core = Path::new("/usr/lib/rustlib").join(TARGET);
     (core.is_dir() && rustc.exists() && cargo.exists()).then_some(Compiler::Debian { rustc, cargo })
 }
@@ -179,19 +158,13 @@ fn nightly() -> Option<Compiler> {
     };
     let (rustc, cargo) = (which("rustc")?, which("cargo")?);
     let sysroot = rustc.parent()?.parent()?;
-    sysroot
-        .join("lib/rustlib/src/rust/library/core")
-        .is_dir()
-        .then_some(Compiler::Nightly { rustc, cargo })
+    sysroot.join("lib/rustlib/src/rust/library/core").is_dir().then_some(Compiler::Nightly { rustc, cargo })
 }
 
 /// A program on `PATH`, or where `cargo install` puts it.
 pub(crate) fn on_path(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .chain(cargo_bin())
-        .map(|dir| dir.join(program))
-        .find(|file| file.is_file())
+    std::env::split_paths(&path).chain(cargo_bin()).map(|dir| dir.join(program)).find(|file| file.is_file())
 }
 
 /// The directory that `cargo install` fills.

@@ -1,0 +1,147 @@
+//! The network of the demo and the tests: one gateway, three offices' networks and the rest of the world, both
+//! families. It must never touch the machine's own network.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use anyhow::Result;
+
+use super::namespace::Namespace;
+
+/// Where a host stands: the gateway's interface to it and the addresses on both ends.
+#[derive(Debug, Clone, Copy)]
+pub struct Place {
+    /// The host's name, and its zone's.
+    pub name: &'static str,
+    /// The gateway's interface.
+    pub interface: &'static str,
+    /// The gateway's addresses there; the networks are a /24 and a /64.
+    pub gateway: (Ipv4Addr, Ipv6Addr),
+    /// The host's.
+    pub host: (Ipv4Addr, Ipv6Addr),
+}
+
+const fn office(name: &'static str, interface: &'static str, net: u8, net6: u16, host: u8, host6: u16) -> Place {
+    Place {
+        name,
+        interface,
+        gateway: (Ipv4Addr::new(10, net, 0, 1), Ipv6Addr::new(0xfd00, net6, 0, 0, 0, 0, 0, 1)),
+        host: (Ipv4Addr::new(10, net, 0, host), Ipv6Addr::new(0xfd00, net6, 0, 0, 0, 0, 0, host6)),
+    }
+}
+
+/// The finance server.
+pub const ACCOUNTING: Place = office("accounting", "lan20", 20, 0x20, 10, 0x10);
+/// A developer's desk.
+pub const DEV: Place = office("dev", "lan30", 30, 0x30, 5, 0x5);
+/// A visitor's laptop.
+pub const GUEST: Place = office("guest", "lan40", 40, 0x40, 7, 0x7);
+/// A server somewhere out there.
+pub const INTERNET: Place = Place {
+    name: "internet",
+    interface: "wan0",
+    gateway: (Ipv4Addr::new(198, 51, 100, 1), Ipv6Addr::new(0x2001, 0xdb8, 0x100, 0, 0, 0, 0, 1)),
+    host: (Ipv4Addr::new(198, 51, 100, 10), Ipv6Addr::new(0x2001, 0xdb8, 0x100, 0, 0, 0, 0, 0x10)),
+};
+
+/// A host with its namespace; its interface is called `eth0`.
+#[derive(Debug)]
+pub struct Host {
+    /// Where it stands.
+    pub place: Place,
+    /// Its namespace.
+    pub net: Namespace,
+}
+
+impl Host {
+    /// Its IPv4 address.
+    #[must_use]
+    pub fn v4(&self) -> IpAddr {
+        self.place.host.0.into()
+    }
+
+    /// Its IPv6 address.
+    #[must_use]
+    pub fn v6(&self) -> IpAddr {
+        self.place.host.1.into()
+    }
+
+    /// Both, for what has to hold in both families.
+    #[must_use]
+    pub fn both(&self) -> [IpAddr; 2] {
+        [self.v4(), self.v6()]
+    }
+
+    /// The address of its own that is of the same family as `other`.
+    #[must_use]
+    pub fn like(&self, other: IpAddr) -> IpAddr {
+        if other.is_ipv4() { self.v4() } else { self.v6() }
+    }
+}
+
+/// The gateway and its four hosts, wired and routed, with nothing enforced yet.
+#[derive(Debug)]
+pub struct Office {
+    /// The machine in the middle: it forwards between `lan20`, `lan30`, `lan40` and `wan0`.
+    pub gateway: Namespace,
+    /// Behind `lan20`.
+    pub accounting: Host,
+    /// Behind `lan30`.
+    pub dev: Host,
+    /// Behind `lan40`.
+    pub guest: Host,
+    /// Behind `wan0`.
+    pub internet: Host,
+}
+
+impl Office {
+    /// Makes it.
+    pub fn new() -> Result<Self> {
+        let gateway = Namespace::new("gw")?;
+        quiet(&gateway)?;
+        gateway.sysctl("net/ipv4/ip_forward", "1")?;
+        gateway.sysctl("net/ipv6/conf/all/forwarding", "1")?;
+        let host = |place| attach(&gateway, place);
+        let (accounting, dev, guest, internet) = (host(ACCOUNTING)?, host(DEV)?, host(GUEST)?, host(INTERNET)?);
+        Ok(Self { gateway, accounting, dev, guest, internet })
+    }
+
+    /// All hosts.
+    #[must_use]
+    pub fn hosts(&self) -> [&Host; 4] {
+        [&self.accounting, &self.dev, &self.guest, &self.internet]
+    }
+
+    /// Gives a host one more cable to the gateway: `interface` there, `other` here, with no addresses.
+    pub fn cable(&self, host: &Host, interface: &str, other: &str) -> Result<()> {
+        cable(&self.gateway, &host.net, interface, other)
+    }
+}
+
+/// Sysctls that make a namespace answer at once: no duplicate address detection, no limit on ICMP errors.
+fn quiet(net: &Namespace) -> Result<()> {
+    for scope in ["all", "default"] {
+        net.sysctl(&format!("net/ipv6/conf/{scope}/accept_dad"), "0")?;
+        net.sysctl(&format!("net/ipv6/conf/{scope}/accept_ra"), "0")?;
+    }
+    net.sysctl("net/ipv4/icmp_ratelimit", "0")?;
+    net.sysctl("net/ipv6/icmp/ratelimit", "0")
+}
+
+fn cable(gateway: &Namespace, host: &Namespace, interface: &str, other: &str) -> Result<()> {
+    gateway.ip(&format!("link add {interface} type veth peer name {other} netns {}", host.path().display()))?;
+    gateway.ip(&format!("link set {interface} up"))?;
+    host.ip(&format!("link set {other} up")).map(drop)
+}
+
+fn attach(gateway: &Namespace, place: Place) -> Result<Host> {
+    let net = Namespace::new(place.name)?;
+    quiet(&net)?;
+    cable(gateway, &net, place.interface, "eth0")?;
+    for (namespace, device, (v4, v6)) in [(gateway, place.interface, place.gateway), (&net, "eth0", place.host)] {
+        namespace.ip(&format!("addr add {v4}/24 dev {device}"))?;
+        namespace.ip(&format!("addr add {v6}/64 dev {device} nodad"))?;
+    }
+    net.ip(&format!("route add default via {}", place.gateway.0))?;
+    net.ip(&format!("-6 route add default via {}", place.gateway.1))?;
+    Ok(Host { place, net })
+}
