@@ -1,2 +1,67 @@
-//! xtask
-fn main() {}
+//! What a person types and what CI runs: one program, so that the two never differ.
+//!
+//! Every verb is a file of its own and stays thin. Nothing here may be needed to build the product.
+
+mod command;
+mod demo;
+mod ebpf;
+mod ebpf_toolchain;
+mod lint;
+mod setup;
+mod test;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Build, test and show segd.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Find what this machine lacks for building and testing, and install it
+    Setup {
+        /// Only say what is missing; exit status 1 if something is
+        #[arg(long)]
+        check: bool,
+    },
+    /// Build the kernel programs and say where their object is
+    BuildEbpf,
+    /// Check formatting, clippy and the kernel object
+    Lint,
+    /// Build everything and run every test; root tests need root
+    Test,
+    /// Show a gateway that enforces, in network namespaces of its own
+    Demo {
+        /// Leave it standing, and print how to enter
+        #[arg(long)]
+        keep: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse().verb) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(err) => {
+            anstream::eprintln!("\x1b[1;31merror\x1b[0m: {err:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(verb: &Verb) -> Result<()> {
+    match verb {
+        Verb::Setup { check: true } => setup::check(),
+        Verb::Setup { check: false } => setup::install(),
+        Verb::BuildEbpf => ebpf::build(),
+        Verb::Lint => lint::run_all(),
+        Verb::Test => test::run_all(),
+        Verb::Demo { keep } => demo::run_demo(*keep),
+    }
+}

@@ -1,0 +1,14 @@
+//! Everything that can be said about the code without running it.
+
+use anyhow::Result;
+
+use crate::command::{cargo, root, run};
+use crate::ebpf;
+
+/// Formatting, clippy, the kernel object.
+pub(crate) fn run_all() -> Result<()> {
+    run(&mut cargo(&["fmt", "--all", "--check"]))?;
+    run(cargo(&["fmt", "--check"]).current_dir(root().join("segd-ebpf")))?;
+    run(&mut cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))?;
+    ebpf::check()
+}
