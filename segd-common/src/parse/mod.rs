@@ -1,0 +1,51 @@
+//! Frame to [`Packet`]. Any doubt is a [`Reason`]: what Linux would deliver is either understood here or dropped.
+
+mod icmp;
+mod ipv4;
+mod ipv6;
+mod link;
+mod transport;
+
+use crate::packet::Packet;
+use crate::reason::Reason;
+use crate::view::View;
+
+/// What the caller knows about the frame beyond its bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Framing {
+    /// Layer-3 device: byte 0 is the IP header.
+    pub layer3: bool,
+    /// A segmentation-offload super-packet, whose IP length may be 0 (BIG TCP, Linux 5.19): only the stack makes these.
+    pub oversized: bool,
+}
+
+/// Where a layer starts, and where the datagram ends.
+#[derive(Clone, Copy)]
+pub(crate) struct Span {
+    /// First byte of the layer.
+    pub(crate) off: u32,
+    /// One past the last byte of the datagram; the frame may go on.
+    pub(crate) end: u32,
+}
+
+/// Parses one frame into `packet`, which the caller hands in as [`Packet::EMPTY`].
+///
+/// # Errors
+/// The reason why the frame can't be trusted. `packet.addressed` says whether its addresses were reached.
+#[inline(always)]
+pub fn parse<V: View>(view: &V, framing: Framing, packet: &mut Packet) -> Result<(), Reason> {
+    match link::parse(view, framing.layer3)? {
+        link::Network::V4(off) => ipv4::parse(view, off, framing, packet),
+        link::Network::V6(off) => ipv6::parse(view, off, framing, packet),
+        link::Network::Arp(off) => link::parse_arp(view, off, packet),
+    }
+}
+
+/// `Truncated`, unless there is a value.
+#[inline(always)]
+pub(crate) fn need<T>(value: Option<T>) -> Result<T, Reason> {
+    match value {
+        Some(value) => Ok(value),
+        None => Err(Reason::Truncated),
+    }
+}

@@ -1,0 +1,106 @@
+//! Counters and events. Every packet is counted exactly once: on its way in, or on its way out if this machine started it.
+//! A forwarded packet that passes its second hook was counted at the first; one that is dropped there is counted as a drop.
+
+use super::{Context, Hook, Outcome};
+use crate::count::{self, add};
+use crate::env::Env;
+use crate::event::Event;
+use crate::image::slot;
+use crate::packet::Packet;
+use crate::reason::Reason;
+
+impl<E: Env> Context<'_, E> {
+    #[inline(always)]
+    pub(super) fn account(&self, packet: &Packet, outcome: &Outcome, bytes: u32) {
+        if self.at.hook as u8 == Hook::Forward as u8 && outcome.passes() {
+            return;
+        }
+        let dropped = !outcome.passes();
+        let watched = outcome.reason as u8 == Reason::Audit as u8;
+        let first = outcome.opened || ((dropped || watched) && self.first_seen(packet, outcome));
+        self.count_pair(outcome, bytes, first && dropped);
+        self.count_rule(outcome, bytes);
+        if first {
+            self.tell(packet, outcome);
+        }
+    }
+
+    #[inline(always)]
+    fn first_seen(&self, packet: &Packet, outcome: &Outcome) -> bool {
+        // An audited packet of a connection in the table was told when that was opened.
+        if outcome.passes() && outcome.slot != 0 {
+            return false;
+        }
+        let hash = packet.key.hash(self.control.seed ^ u64::from(packet.fragment.id) ^ outcome.would as u64);
+        count::first_blocked(self.env, hash, self.now, self.control.hz)
+    }
+
+    #[inline(always)]
+    fn count_pair(&self, outcome: &Outcome, bytes: u32, blocked: bool) {
+        let zones = self.control.zones;
+        let (from, to) = (u32::from(outcome.from), u32::from(outcome.to));
+        let pair = if from < zones && to < zones { from * zones + to } else { 0 };
+        let Some(cell) = self.env.pair_slot(pair) else { return };
+        let mut place = cell.get();
+        if place == 0 {
+            place = self.env.claim_pair_slot(cell);
+        }
+        let Some(counters) = self.env.pair_counters(place) else { return };
+        let reason = outcome.reason as usize;
+        let (Some(packets), Some(sizes), Some(flows)) =
+            (counters.packets.get(reason), counters.bytes.get(reason), counters.blocked.get(reason))
+        else {
+            return;
+        };
+        add(packets, u64::from(self.at.frames));
+        add(sizes, u64::from(bytes));
+        if blocked {
+            add(flows, 1);
+        }
+        if outcome.opened {
+            add(&counters.connections, 1);
+        }
+    }
+
+    #[inline(always)]
+    fn count_rule(&self, outcome: &Outcome, bytes: u32) {
+        if outcome.rule == slot::NO_RULE || !outcome.passes() {
+            return;
+        }
+        let Some(counters) = self.env.rule_counters(outcome.rule) else { return };
+        add(&counters.packets, u64::from(self.at.frames));
+        add(&counters.bytes, u64::from(bytes));
+        if outcome.opened {
+            add(&counters.connections, 1);
+        }
+        counters.last_hit.set(self.now);
+    }
+
+    /// Sends an event, if there is an allowance left. A rule that asks for a log has as much again.
+    #[inline(always)]
+    fn tell(&self, packet: &Packet, outcome: &Outcome) {
+        let Some(budget) = self.env.event_budget() else { return };
+        let rate = if outcome.log { self.control.event_rate * 2 } else { self.control.event_rate };
+        if !count::may_emit(budget, self.now, rate, self.control.hz) {
+            return;
+        }
+        let event = Event {
+            time: self.now,
+            src: packet.key.src,
+            dst: packet.key.dst,
+            rule: outcome.rule,
+            ifindex: self.at.ifindex,
+            sport: packet.key.sport,
+            service: packet.service,
+            from: outcome.from,
+            to: outcome.to,
+            proto: packet.key.proto,
+            reason: outcome.reason as u8,
+            would: outcome.would as u8,
+            pad: [0; 5],
+        };
+        if !self.env.emit(&event) {
+            add(&budget.lost, 1);
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Both ends of a packet: their zones, whether they can be true, and whether the packet is essential.
+
+use super::{Context, Hook, Sighting};
+use crate::addr::Addr;
+use crate::env::Env;
+use crate::image::{Place, zone};
+use crate::packet::{Essential, Kind, Packet};
+use crate::reason::Reason;
+
+/// Where the packet's addresses belong.
+#[derive(Clone, Copy)]
+pub(crate) struct Ends {
+    /// Sender.
+    pub(crate) src: Place,
+    /// Receiver.
+    pub(crate) dst: Place,
+}
+
+impl Ends {
+    /// Of a frame that has no addresses.
+    pub(crate) const NOWHERE: Self = Self { src: Place(0), dst: Place(0) };
+
+    /// By address; what this machine starts is from `host`, whatever address it uses.
+    #[inline(always)]
+    pub(crate) fn lookup<E: Env>(context: &Context<'_, E>, packet: &Packet) -> Self {
+        let src = match context.at.hook {
+            Hook::Local => Place(u32::from(zone::HOST)),
+            Hook::Ingress | Hook::Forward => context.root.place(context.env, packet.key.src),
+        };
+        Self { src, dst: context.root.place(context.env, packet.key.dst) }
+    }
+
+    /// The ends of a first packet: what was forwarded is from the zone that was noted on its way in, whatever address
+    /// translation made of it since.
+    #[inline(always)]
+    pub(crate) fn before_translation(&self, at: &Sighting) -> Self {
+        match at.tagged {
+            Some(zone) => Self { src: Place(self.src.0 & !0xffff | u32::from(zone)), dst: self.dst },
+            None => *self,
+        }
+    }
+
+    /// The spoof check: on the way in only, where an address is a claim.
+    ///
+    /// # Errors
+    /// `spoofed-source`.
+    #[inline(always)]
+    pub(crate) fn check<E: Env>(&self, context: &Context<'_, E>, packet: &Packet) -> Result<(), Reason> {
+        if context.at.hook as u8 != Hook::Ingress as u8 {
+            return Ok(());
+        }
+        let essential = packet.essential as u8 != Essential::No as u8;
+        let unspecified = packet.key.src == Addr::ZERO || packet.key.src == Addr::v4(0);
+        if unspecified && essential {
+            return Ok(());
+        }
+        if self.impossible(packet, essential) {
+            return Err(Reason::SpoofedSource);
+        }
+        if packet.claim != Addr::ZERO {
+            let claim = context.root.place(context.env, packet.claim);
+            if claim.zone() == zone::HOST || !self.seen_here(context, claim) {
+                return Err(Reason::SpoofedSource);
+            }
+        }
+        if self.seen_here(context, self.src) { Ok(()) } else { Err(Reason::SpoofedSource) }
+    }
+
+    #[inline(always)]
+    fn impossible(&self, packet: &Packet, essential: bool) -> bool {
+        let arp = packet.kind as u8 == Kind::Arp as u8;
+        let leaves_link = !self.dst.is(Place::LINK_LOCAL) && !self.dst.is(Place::MULTICAST) && self.dst.zone() != zone::HOST;
+        self.src.is(Place::BAD_SOURCE)
+            || self.dst.is(Place::BAD_DESTINATION)
+            || self.src.zone() == zone::HOST
+            || (packet.key.src == packet.key.dst && !arp)
+            || (self.src.is(Place::LINK_LOCAL) && !essential && leaves_link)
+    }
+
+    /// The failsafe is no zone's: an `interfaces` list that is wrong must not lock it out.
+    #[inline(always)]
+    fn seen_here<E: Env>(&self, context: &Context<'_, E>, place: Place) -> bool {
+        place.is(Place::FAILSAFE) || context.root.may_be_seen(context.env, place.zone(), context.at.interface)
+    }
+
+    /// Whether the packet passes under every policy.
+    #[inline(always)]
+    pub(crate) fn essential<E: Env>(&self, context: &Context<'_, E>, packet: &Packet) -> bool {
+        if context.root.essentials & (1 << (packet.essential as u32)) == 0 {
+            return false;
+        }
+        let outgoing = context.at.hook as u8 != Hook::Ingress as u8;
+        let to_us_or_all = self.dst.zone() == zone::HOST || self.dst.is(Place::MULTICAST);
+        match packet.essential {
+            Essential::No => false,
+            Essential::Arp | Essential::Ndp | Essential::Mld => true,
+            Essential::NdpRouter => context.at.hook as u8 == Hook::Local as u8,
+            Essential::DhcpRequest | Essential::DhcpReply => outgoing || to_us_or_all,
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! What becomes of one packet.
+
+use super::Context;
+use super::ends::Ends;
+use crate::env::Env;
+use crate::image::{Root, slot, zone};
+use crate::policy::Judgement;
+use crate::reason::{Reason, Verdict};
+
+/// The verdict on one packet, and everything the counters and events say of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// Why.
+    pub reason: Reason,
+    /// Why enforcement would have dropped it, when `reason` is `audit`.
+    pub would: Reason,
+    /// Initiator's zone.
+    pub from: u16,
+    /// Responder's zone.
+    pub to: u16,
+    /// Sender's zone.
+    pub src_zone: u16,
+    /// Slot that allows it; 0: none.
+    pub slot: u32,
+    /// Rule that allows it; [`slot::NO_RULE`]: none.
+    pub rule: u32,
+    /// It opened a connection.
+    pub opened: bool,
+    /// The rule asks for an event.
+    pub log: bool,
+}
+
+impl Outcome {
+    /// No configuration: fail closed.
+    pub const CLOSED: Self = Self::of(Reason::NoRule, zone::UNZONED, zone::UNZONED);
+
+    #[inline(always)]
+    const fn of(reason: Reason, from: u16, to: u16) -> Self {
+        Self { reason, would: reason, from, to, src_zone: from, slot: 0, rule: slot::NO_RULE, opened: false, log: false }
+    }
+
+    /// Dropped.
+    #[inline(always)]
+    pub(super) const fn deny(ends: &Ends, reason: Reason) -> Self {
+        Self::of(reason, ends.src.zone(), ends.dst.zone())
+    }
+
+    /// What a network needs to work at all.
+    #[inline(always)]
+    pub(super) const fn essential(ends: &Ends) -> Self {
+        Self::of(Reason::Essential, ends.src.zone(), ends.dst.zone())
+    }
+
+    /// What the decision function said of a connection between two zones.
+    #[inline(always)]
+    pub(super) const fn judged(judgement: &Judgement, from: u16, to: u16, src_zone: u16) -> Self {
+        Self {
+            reason: judgement.reason,
+            would: judgement.would,
+            from,
+            to,
+            src_zone,
+            slot: judgement.slot.0,
+            rule: judgement.rule,
+            opened: false,
+            log: judgement.log,
+        }
+    }
+
+    /// Whether the packet goes on.
+    #[inline(always)]
+    #[must_use]
+    pub fn passes(&self) -> bool {
+        self.reason.verdict() == Verdict::Allow
+    }
+
+    /// The same packet, let through because the mode only watches.
+    #[inline(always)]
+    pub(super) fn watched(mut self) -> Self {
+        if !self.passes() {
+            self.would = self.reason;
+            self.reason = Reason::Audit;
+        }
+        self
+    }
+}
+
+impl<E: Env> Context<'_, E> {
+    /// A policy in audit mode lets pass what would be dropped, whatever the reason.
+    #[inline(always)]
+    pub(super) fn soften(&self, outcome: Outcome) -> Outcome {
+        if self.root.flags & Root::AUDIT != 0 { outcome.watched() } else { outcome }
+    }
+}

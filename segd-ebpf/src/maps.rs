@@ -1,0 +1,184 @@
+//! The maps, and the pipeline's environment over them. Sizes marked "at load" are set by the daemon.
+
+use core::cell::Cell;
+use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_xadd};
+
+use aya_ebpf::helpers::bpf_jiffies64;
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{Array, PerCpuArray, RingBuf};
+use segd_common::control::Control;
+use segd_common::count::{BLOCKED_BUCKETS, BlockedBucket, EventBudget, PairCounters, RuleCounters};
+use segd_common::env::{Env, Pages};
+use segd_common::event::Event;
+use segd_common::flow::{Bucket, Flow};
+use segd_common::fragment::{DATAGRAMS, Datagram};
+use segd_common::image::Page;
+use segd_common::interface::{INTERFACES, Interface};
+use segd_common::packet::Packet;
+
+/// The daemon reads and writes it through `mmap`.
+const MMAPABLE: u32 = aya_ebpf::bindings::BPF_F_MMAPABLE;
+const RING_BYTES: u32 = 1 << 20;
+
+/// Map values are declared as words: cells are no `Sync`, and the shared types say what the words mean.
+
+const fn words<T>() -> usize {
+    size_of::<T>() / 8
+}
+
+#[map]
+static CONTROL: Array<[u64; words::<Control>()]> = Array::with_max_entries(1, MMAPABLE);
+/// At load.
+#[map]
+static IMAGE: Array<[u64; words::<Page>()]> = Array::with_max_entries(1024, MMAPABLE);
+/// At load.
+#[map]
+static BUCKETS: Array<[u64; words::<Bucket>()]> = Array::with_max_entries(1024, MMAPABLE);
+/// At load.
+#[map]
+static FLOWS: Array<[u64; words::<Flow>()]> = Array::with_max_entries(8192, MMAPABLE);
+#[map]
+static DATAGRAM: Array<[u64; words::<Datagram>()]> = Array::with_max_entries(DATAGRAMS, 0);
+#[map]
+static BLOCKED: Array<[u64; words::<BlockedBucket>()]> = Array::with_max_entries(BLOCKED_BUCKETS, 0);
+#[map]
+static INTERFACE: Array<[u64; words::<Interface>()]> = Array::with_max_entries(INTERFACES, 0);
+/// At load: zones × zones.
+#[map]
+static PAIR_SLOTS: Array<u32> = Array::with_max_entries(256, 0);
+/// The next free slot of `PAIR_COUNTERS`; the first is for pairs that found no room.
+#[map]
+static PAIR_NEXT: Array<u32> = Array::with_max_entries(1, 0);
+/// At load.
+#[map]
+static PAIR_COUNTERS: PerCpuArray<[u64; words::<PairCounters>()]> = PerCpuArray::with_max_entries(257, 0);
+/// At load.
+#[map]
+static RULE_COUNTERS: PerCpuArray<[u64; words::<RuleCounters>()]> = PerCpuArray::with_max_entries(1024, 0);
+#[map]
+static EVENT_BUDGET: PerCpuArray<[u64; words::<EventBudget>()]> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+static EVENTS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
+
+/// Room for one packet's parsed form.
+#[map]
+static ROOM: PerCpuArray<[u64; words::<Packet>()]> = PerCpuArray::with_max_entries(1, 0);
+
+/// The maps of these programs.
+pub struct Maps;
+
+macro_rules! entry {
+    ($map:ident, $index:expr, $type:ty) => {
+        // SAFETY: the map's value has the size and alignment of the shared type, whose fields are plain words or cells of
+        // them; the kernel keeps the value alive as long as the program runs.
+        $map.get_ptr($index).map(|pointer| unsafe { &*pointer.cast::<$type>() })
+    };
+}
+
+impl Maps {
+    /// Room to parse a packet into. One program runs on a CPU at a time: TC and XDP programs run with bottom halves off and
+    /// none of ours calls another.
+    #[inline(always)]
+    pub fn room(&self) -> Option<&'static mut Packet> {
+        // SAFETY: as for every entry; and nobody else has this CPU's room, see above.
+        ROOM.get_ptr_mut(0).map(|pointer| unsafe { &mut *pointer.cast::<Packet>() })
+    }
+
+    /// What the daemon says of an interface; all zero if it says nothing.
+    #[inline(always)]
+    pub fn interface(&self, ifindex: u32) -> Interface {
+        for place in Interface::places(ifindex) {
+            if let Some(interface) = entry!(INTERFACE, place, Interface) {
+                if interface.ifindex == ifindex {
+                    return *interface;
+                }
+            }
+        }
+        Interface { ifindex: 0, slot: 0, flags: 0 }
+    }
+}
+
+impl Pages for Maps {
+    #[inline(always)]
+    fn page(&self, number: u32) -> Option<&Page> {
+        entry!(IMAGE, number, Page)
+    }
+}
+
+impl Env for Maps {
+    #[inline(always)]
+    fn now(&self) -> u64 {
+        // SAFETY: takes nothing, and the verifier turns it into one load.
+        unsafe { bpf_jiffies64() }
+    }
+    #[inline(always)]
+    fn control(&self) -> Option<&Control> {
+        entry!(CONTROL, 0, Control)
+    }
+    #[inline(always)]
+    fn bucket(&self, number: u32) -> Option<&Bucket> {
+        entry!(BUCKETS, number, Bucket)
+    }
+    #[inline(always)]
+    fn flow(&self, number: u32) -> Option<&Flow> {
+        entry!(FLOWS, number, Flow)
+    }
+    #[inline(always)]
+    fn swap_tags(&self, tags: &Cell<u64>, old: u64, new: u64) -> bool {
+        // SAFETY: an aligned word of a map's value, which other CPUs change by the same operation.
+        unsafe { atomic_cxchg::<_, { AtomicOrdering::SeqCst }, { AtomicOrdering::SeqCst }>(tags.as_ptr(), old, new).1 }
+    }
+    #[inline(always)]
+    fn swap_generation(&self, generation: &Cell<u32>, old: u32, new: u32) -> bool {
+        // SAFETY: an aligned word of a map's value, which other CPUs change by the same operation.
+        unsafe { atomic_cxchg::<_, { AtomicOrdering::SeqCst }, { AtomicOrdering::SeqCst }>(generation.as_ptr(), old, new).1 }
+    }
+    #[inline(always)]
+    fn datagram(&self, number: u32) -> Option<&Datagram> {
+        entry!(DATAGRAM, number, Datagram)
+    }
+    #[inline(always)]
+    fn blocked(&self, number: u32) -> Option<&BlockedBucket> {
+        entry!(BLOCKED, number, BlockedBucket)
+    }
+    #[inline(always)]
+    fn pair_slot(&self, pair: u32) -> Option<&Cell<u32>> {
+        entry!(PAIR_SLOTS, pair, Cell<u32>)
+    }
+    #[inline(always)]
+    fn claim_pair_slot(&self, slot: &Cell<u32>) -> u32 {
+        let Some(next) = PAIR_NEXT.get_ptr_mut(0) else { return 0 };
+        // SAFETY: aligned words of maps' values, which other CPUs change by atomic operations only.
+        let mine = unsafe { atomic_xadd::<u32, u32, { AtomicOrdering::SeqCst }>(next, 1) } + 1;
+        if PAIR_COUNTERS.get_ptr(mine).is_none() {
+            return 0;
+        }
+        // SAFETY: as above.
+        let (theirs, first) = unsafe { atomic_cxchg::<u32, { AtomicOrdering::SeqCst }, { AtomicOrdering::SeqCst }>(slot.as_ptr(), 0, mine) };
+        if first { mine } else { theirs }
+    }
+    #[inline(always)]
+    fn pair_counters(&self, slot: u32) -> Option<&PairCounters> {
+        entry!(PAIR_COUNTERS, slot, PairCounters)
+    }
+    #[inline(always)]
+    fn rule_counters(&self, rule: u32) -> Option<&RuleCounters> {
+        entry!(RULE_COUNTERS, rule, RuleCounters)
+    }
+    #[inline(always)]
+    fn event_budget(&self) -> Option<&EventBudget> {
+        entry!(EVENT_BUDGET, 0, EventBudget)
+    }
+    #[inline(always)]
+    fn emit(&self, event: &Event) -> bool {
+        match EVENTS.reserve::<[u64; words::<Event>()]>(0) {
+            Some(mut entry) => {
+                // SAFETY: the reserved entry has the event's size and alignment.
+                unsafe { entry.as_mut_ptr().cast::<Event>().write(*event) };
+                entry.submit(0);
+                true
+            }
+            None => false,
+        }
+    }
+}
