@@ -5,4 +5,5 @@
 //! `api` and `metrics` are what others see.
 
 pub mod api;
+pub mod config;
 pub mod policy;

@@ -1,0 +1,18 @@
+//! Zone files in, a checked policy out, or every fault at once.
+//!
+//! Two steps: as written (`tree` → `read` → `written`: known keys, right shapes, a place for each value) and as checked
+//! (`check` → `policy::Policy`: names resolved, values parsed). All files are read into one `Written`, so a fault in one
+//! never hides those of another. Nothing here publishes anything.
+
+mod check;
+mod fault;
+mod fields;
+mod findings;
+mod load;
+mod read;
+mod tree;
+mod written;
+
+pub use fault::{Fault, Faults};
+pub use findings::Source;
+pub use load::{Loaded, load, load_sources, load_sources_at, read_sources};
