@@ -114,8 +114,8 @@ impl Daemon {
         self.wait()
     }
 
-    /// SIGHUP: reads the zone files again. Gives what it logged about it.
-    pub fn reload(&mut self) -> Result<()> {
+    /// SIGHUP: it reads the zone files again, soon.
+    pub fn reload(&self) -> Result<()> {
         self.signal(libc::SIGHUP)
     }
 
