@@ -6,5 +6,4 @@
 
 pub mod api;
 pub mod config;
-pub mod interfaces;
 pub mod policy;

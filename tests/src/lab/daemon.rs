@@ -114,15 +114,9 @@ impl Daemon {
         self.wait()
     }
 
-    /// SIGHUP: it reads the zone files again, soon.
-    pub fn reload(&self) -> Result<()> {
+    /// SIGHUP: reads the zone files again. Gives what it logged about it.
+    pub fn reload(&mut self) -> Result<()> {
         self.signal(libc::SIGHUP)
-    }
-
-    /// The process's number, while it runs.
-    #[must_use]
-    pub fn pid(&self) -> Option<u32> {
-        self.child.as_ref().map(Child::id)
     }
 
     /// Whether the process lives.

@@ -61,7 +61,7 @@ impl ProblemKind {
         }
     }
 
-    /// What `segctl` exits with.
+    /// What `segctl` exits with. Never 1: that is the answer "no", and a failure is not an answer.
     #[must_use]
     pub const fn exit_status(self) -> u8 {
         match self {
@@ -69,7 +69,7 @@ impl ProblemKind {
             Self::NotPermitted => 4,
             Self::PolicyRefused => 5,
             Self::PolicyChanged => 6,
-            Self::Failed => 1,
+            Self::Failed => 3,
         }
     }
 

@@ -1,0 +1,122 @@
+//! The command line: what every verb shares, and which verb runs what. What a verb takes stands in the verb's file.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+use crate::client::Client;
+use crate::screen::{Format, Screen};
+use crate::verbs::{
+    allow, apply, completions, diff, explain, flows, interfaces, man, matrix, pairs, reload, revoke, rules, services,
+    status, top, zones,
+};
+
+const EXIT_STATUS: &str = "\
+Exit status: 0 yes or done; 1 the answer is no (explain: denied, diff: differs); 2 usage; 3 daemon not reached
+(enforcement goes on in the kernel); 4 not permitted; 5 policy invalid or its tests fail; 6 somebody else changed
+the policy meanwhile.";
+
+const EXAMPLES: &str = "\
+Examples:
+  segctl status
+  segctl explain 10.30.0.5 10.20.0.10 tcp/22
+  segctl allow dev accounting tcp/22 --reason 'Disk swap, SEC-150' --approved-by ops-lead@example.com --expires 8h
+  segctl flows -f --blocked";
+
+/// Rules with reasons, verdicts with explanations: speaks with segd.
+#[derive(Debug, Parser)]
+#[command(name = "segctl", version, after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{EXIT_STATUS}"))]
+pub(crate) struct Cli {
+    /// Where the daemon listens
+    #[arg(long, global = true, env = "SEGD_SOCKET", value_name = "PATH", default_value = segd::api::DEFAULT_SOCKET)]
+    socket: PathBuf,
+    /// A table for people, JSON or YAML for programs: the same data
+    #[arg(short, long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    output: Format,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Status(status::Args),
+    Zones(zones::Args),
+    Rules(rules::Args),
+    Services(services::Args),
+    Interfaces(interfaces::Args),
+    Allow(allow::Args),
+    Revoke(revoke::Args),
+    Explain(explain::Args),
+    Diff(diff::Args),
+    Apply(apply::Args),
+    Audit(pairs::AuditArgs),
+    Enforce(pairs::EnforceArgs),
+    Flows(flows::Args),
+    Matrix(matrix::Args),
+    Top(top::Args),
+    Reload(reload::Args),
+    Completions(completions::Args),
+    Man(man::Args),
+}
+
+/// What each verb is given besides its own arguments.
+#[derive(Clone, Debug)]
+pub(crate) struct Session {
+    /// The daemon.
+    pub(crate) client: Client,
+    /// The output.
+    pub(crate) screen: Screen,
+}
+
+impl Cli {
+    /// Does what was typed.
+    pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
+        let session = Session { client: Client::new(&self.socket), screen: Screen { format: self.output } };
+        match self.verb {
+            Verb::Status(_) => status::run(&session).await,
+            Verb::Zones(_) => zones::run(&session).await,
+            Verb::Rules(args) => rules::run(&args, &session).await,
+            Verb::Services(_) => services::run(&session).await,
+            Verb::Interfaces(_) => interfaces::run(&session).await,
+            Verb::Allow(args) => allow::run(args, &session).await,
+            Verb::Revoke(args) => revoke::run(args, &session).await,
+            Verb::Explain(args) => explain::run(args, &session).await,
+            Verb::Diff(args) => diff::run(&args, &session).await,
+            Verb::Apply(args) => apply::run(&args, &session).await,
+            Verb::Audit(args) => pairs::audit(args, &session).await,
+            Verb::Enforce(args) => pairs::enforce(args, &session).await,
+            Verb::Flows(args) => flows::run(args, &session).await,
+            Verb::Matrix(_) => matrix::run(&session).await,
+            Verb::Top(args) => top::run(&args, &session).await,
+            Verb::Reload(_) => reload::run(&session).await,
+            Verb::Completions(args) => completions::run(&args),
+            Verb::Man(args) => man::run(&args),
+        }
+    }
+}
+
+/// The whole command line as clap sees it: for completions and manual pages.
+#[must_use]
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_holds_together() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn every_verb_has_a_line_of_help_and_an_example() {
+        for verb in command().get_subcommands() {
+            assert!(verb.get_about().is_some(), "{} has no help", verb.get_name());
+            let examples = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(examples.contains(&format!("segctl {}", verb.get_name())), "{} has no example", verb.get_name());
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! `segctl diff`: what a zone file would newly let through, and newly block.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use segd::api::types::{DiffLine, DiffReport};
+
+use crate::cli::Session;
+use crate::client::Call;
+use crate::failure::NO;
+use crate::table::{Grid, cell, toned};
+use crate::words::{Page, Tone};
+
+/// What would newly pass or newly fail if a zone file were in force
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Exit status 0: nothing would change; 1: something would.\n\nExamples:\n  segctl diff new-zones.yaml"
+)]
+pub(crate) struct Args {
+    /// A zone file; the drop-ins in force are counted in
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+}
+
+/// Asks, shows, and exits with the answer.
+pub(crate) async fn run(args: &Args, session: &Session) -> anyhow::Result<ExitCode> {
+    let policy = super::read_policy(&args.file)?;
+    let report: DiffReport = session.client.send(Call::post("/v1/diff").json(&policy)?).await?.body;
+    session.screen.show(&report, |report, page| text(report, page, &args.file.display().to_string()))?;
+    let same = report.newly_pass.is_empty() && report.newly_fail.is_empty();
+    Ok(if same { ExitCode::SUCCESS } else { ExitCode::from(NO) })
+}
+
+fn text(report: &DiffReport, page: &Page, file: &str) -> String {
+    let DiffReport { newly_pass, newly_fail } = report;
+    if newly_pass.is_empty() && newly_fail.is_empty() {
+        return format!("{file} lets pass exactly what passes now");
+    }
+    let mut grid = Grid::new(&["", "FROM", "TO", "SERVICE", "RULE"], page);
+    rows(&mut grid, newly_pass, "+ would pass", Tone::Good);
+    rows(&mut grid, newly_fail, "- would fail", Tone::Bad);
+    let (pass, fail) = (newly_pass.len(), newly_fail.len());
+    format!(
+        "{}\n\n{pass} would newly pass, {fail} would newly fail\n  to put it in force: segctl apply {file}",
+        grid.text()
+    )
+}
+
+fn rows(grid: &mut Grid, lines: &[DiffLine], sign: &str, tone: Tone) {
+    for line in lines {
+        let rule = line.rule.as_deref().unwrap_or("-");
+        grid.row(vec![toned(sign, tone), cell(&line.from_zone), cell(&line.to_zone), cell(&line.service), cell(rule)]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(service: &str, rule: &str) -> DiffLine {
+        DiffLine {
+            from_zone: "dev".into(),
+            to_zone: "accounting".into(),
+            service: service.into(),
+            rule: Some(rule.into()),
+        }
+    }
+
+    #[test]
+    fn what_would_change_is_listed_and_summed_up() {
+        let report = DiffReport {
+            newly_pass: vec![line("tcp/22", "disk-swap")],
+            newly_fail: vec![line("tcp/8000-8010", "dev-reads-ledger")],
+        };
+        let shown = anstream::adapter::strip_str(&text(&report, &Page::sample(), "new.yaml")).to_string();
+        assert_eq!(
+            shown,
+            "              FROM  TO          SERVICE        RULE
++ would pass  dev   accounting  tcp/22         disk-swap
+- would fail  dev   accounting  tcp/8000-8010  dev-reads-ledger
+
+1 would newly pass, 1 would newly fail
+  to put it in force: segctl apply new.yaml"
+        );
+    }
+
+    #[test]
+    fn no_difference_is_said() {
+        assert_eq!(text(&DiffReport::default(), &Page::sample(), "x"), "x lets pass exactly what passes now");
+    }
+}

@@ -1,0 +1,158 @@
+//! `segctl audit` and `segctl enforce`: the mode of one pair of zones. Switching to `enforce` first shows what it
+//! would have dropped, and asks; the change is refused if the policy moved after it was shown.
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use segd::api::types::{PairReport, PairRequest};
+use segd::policy::Mode;
+
+use crate::cli::Session;
+use crate::client::{Answer, Call};
+use crate::failure::{Failure, NO};
+use crate::screen::{page, say};
+use crate::verbs::flows;
+use crate::words::{Page, count};
+
+/// Only watch one pair of zones: let pass what would be dropped, count and report it
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  segctl audit dev internet")]
+pub(crate) struct AuditArgs {
+    #[command(flatten)]
+    pair: Pair,
+}
+
+/// Drop what no rule allows between one pair of zones; shows first what that would have been, and asks
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  segctl enforce dev internet\n  segctl enforce dev internet --yes")]
+pub(crate) struct EnforceArgs {
+    #[command(flatten)]
+    pair: Pair,
+    /// Don't ask
+    #[arg(short, long)]
+    yes: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct Pair {
+    /// Zone of the initiators, or any
+    #[arg(value_name = "FROM", value_parser = super::zone)]
+    from: String,
+    /// Zone of the responders, or any
+    #[arg(value_name = "TO", value_parser = super::zone)]
+    to: String,
+}
+
+impl Pair {
+    fn request(&self, mode: Mode, preview: bool) -> PairRequest {
+        PairRequest { from: self.from.clone(), to: self.to.clone(), mode, preview }
+    }
+}
+
+/// Puts a pair into audit mode.
+pub(crate) async fn audit(args: AuditArgs, session: &Session) -> anyhow::Result<ExitCode> {
+    let done = put(session, &args.pair.request(Mode::Audit, false), None).await?;
+    session.screen.show(&done.body, |done, _| applied(done))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Shows, asks, and puts a pair into enforce mode.
+pub(crate) async fn enforce(args: EnforceArgs, session: &Session) -> anyhow::Result<ExitCode> {
+    let preview = put(session, &args.pair.request(Mode::Enforce, true), None).await?;
+    say(&previewed(&preview.body, &page()))?;
+    if !args.yes && !agreed(&args.pair)? {
+        say("nothing was changed")?;
+        return Ok(ExitCode::from(NO));
+    }
+    let done = put(session, &args.pair.request(Mode::Enforce, false), preview.etag).await?;
+    session.screen.show(&done.body, |done, _| applied(done))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn put(session: &Session, request: &PairRequest, etag: Option<String>) -> Result<Answer<PairReport>, Failure> {
+    session.client.send(Call::put("/v1/pairs").json(request)?.only_if(etag)).await
+}
+
+/// Asks on the terminal; where there is none, nobody can have agreed.
+fn agreed(pair: &Pair) -> anyhow::Result<bool> {
+    if !io::stdin().is_terminal() {
+        let mend = format!("type it on a terminal, or: segctl enforce {} {} --yes", pair.from, pair.to);
+        return Err(Failure::usage("nobody is there to agree: standard input is not a terminal", mend).into());
+    }
+    let mut err = anstream::stderr().lock();
+    write!(err, "enforce {} → {}? [y/N] ", pair.from, pair.to).and_then(|()| err.flush()).context("asking")?;
+    let mut line = String::new();
+    io::stdin().read_line(&mut line).context("reading the answer")?;
+    Ok(matches!(line.trim(), "y" | "Y" | "yes"))
+}
+
+fn previewed(report: &PairReport, page: &Page) -> String {
+    let PairReport { from, to, would_drop_packets, would_drop, .. } = report;
+    if *would_drop_packets == 0 {
+        return format!("nothing was seen from {from} to {to} that enforce would have dropped");
+    }
+    let packets = count(*would_drop_packets);
+    let head = format!("from {from} to {to}, enforce would have dropped {packets} packets since the counters began");
+    if would_drop.is_empty() {
+        head
+    } else {
+        format!("{head}; the last of them:\n\n{}\n", flows::table(would_drop, page))
+    }
+}
+
+fn applied(report: &PairReport) -> String {
+    let PairReport { from, to, generation, .. } = report;
+    match report.mode {
+        Mode::Audit => format!(
+            "{from} → {to} is only watched from generation {generation} on: nothing is dropped, all is reported\n  \
+             to see what would be dropped: segctl flows -f --blocked; to end it: segctl enforce {from} {to}"
+        ),
+        Mode::Enforce => format!(
+            "{from} → {to} is enforced from generation {generation} on: what no rule allows is dropped\n  \
+             to see what is: segctl flows -f --blocked; to go back: segctl audit {from} {to}"
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report() -> PairReport {
+        PairReport {
+            from: "dev".into(),
+            to: "internet".into(),
+            mode: Mode::Enforce,
+            applied: false,
+            generation: 9,
+            would_drop_packets: 0,
+            would_drop: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_would_be_dropped_is_shown_before_the_question() {
+        assert_eq!(
+            previewed(&report(), &Page::sample()),
+            "nothing was seen from dev to internet that enforce would have dropped"
+        );
+        let busy = PairReport { would_drop_packets: 12_345, would_drop: vec![flows::tests::denied()], ..report() };
+        let shown = anstream::adapter::strip_str(&previewed(&busy, &Page::sample())).to_string();
+        assert_eq!(
+            shown,
+            "\
+from dev to internet, enforce would have dropped 12.3k packets since the counters began; the last of them:
+
+TIME      INITIATOR        RESPONDER                SERVICE  VERDICT
+19:59:58  10.30.0.5 (dev)  10.20.0.10 (accounting)  tcp/22   deny: no-rule
+"
+        );
+    }
+
+    #[test]
+    fn both_modes_say_how_to_go_back() {
+        assert!(applied(&report()).ends_with("to go back: segctl audit dev internet"));
+        assert!(applied(&PairReport { mode: Mode::Audit, ..report() }).ends_with("segctl enforce dev internet"));
+    }
+}

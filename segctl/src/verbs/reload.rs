@@ -1,0 +1,20 @@
+//! `segctl reload`: the daemon reads its zone files again, as on SIGHUP, but the answer is seen.
+
+use std::process::ExitCode;
+
+use segd::api::types::Applied;
+
+use crate::cli::Session;
+use crate::client::Call;
+
+/// Read the zone files again and put them in force; a bad file changes nothing
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  segctl reload")]
+pub(crate) struct Args {}
+
+/// Asks for it and says what is in force.
+pub(crate) async fn run(session: &Session) -> anyhow::Result<ExitCode> {
+    let applied: Applied = session.client.send(Call::post("/v1/reload")).await?.body;
+    session.screen.show(&applied, |applied, _| super::apply::text(applied, "segctl rules"))?;
+    Ok(ExitCode::SUCCESS)
+}

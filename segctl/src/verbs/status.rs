@@ -1,0 +1,148 @@
+//! `segctl status`: is every guarded interface enforced, by what, since when. Anything amiss comes first.
+
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+use segd::api::types::{State, Status, TableFill};
+
+use super::interfaces;
+use crate::cli::Session;
+use crate::words::{Page, Tone, ago, moment, number_of, span};
+
+/// Is every guarded interface enforced, and by what; anything amiss first
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  segctl status\n  segctl status -o json | jq -r .state")]
+pub(crate) struct Args {}
+
+/// Asks and shows.
+pub(crate) async fn run(session: &Session) -> anyhow::Result<ExitCode> {
+    let status: Status = session.client.get("/v1/status").await?;
+    session.screen.show(&status, text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn text(status: &Status, page: &Page) -> String {
+    let mut text = headline(status, page);
+    for amiss in &status.amiss {
+        let _ = write!(text, "\n  {} {}\n    mend: {}", Tone::Bad.paint("!"), amiss.what, amiss.mend);
+    }
+    let _ = write!(text, "\n\n{}\n\n{}", interfaces::text(&status.interfaces, page), facts(status, page));
+    text
+}
+
+fn headline(status: &Status, page: &Page) -> String {
+    let (word, tone, meaning) = match status.state {
+        State::Enforcing => ("ENFORCING", Tone::Good, "every guarded interface is enforced"),
+        State::Degraded => ("DEGRADED", Tone::Bad, "not everything is as it should be"),
+        State::Open => ("OPEN", Tone::Bad, "no interface is enforced: nothing is blocked"),
+    };
+    let since = status.since.map_or_else(
+        || "nothing was published yet".to_owned(),
+        |since| format!("generation {} since {} ({})", status.generation, moment(since, page), ago(Some(since), page)),
+    );
+    format!("{}  {meaning}\n  {since}", tone.paint(word))
+}
+
+fn facts(status: &Status, page: &Page) -> String {
+    let policy = format!(
+        "{}: mode {}, {}, {}",
+        status.config,
+        status.mode,
+        number_of(status.zones, "zone"),
+        number_of(status.rules, "rule")
+    );
+    let tables: Vec<String> = status.tables.iter().map(fill).collect();
+    let lost = if status.events_lost == 0 { "none lost".to_owned() } else { format!("{} lost", status.events_lost) };
+    let up = span(page.now.duration_since(status.started));
+    format!("policy       {policy}\nconnections  {}\nevents       {lost}\ndaemon       up {up}", tables.join("; "))
+}
+
+fn fill(table: &TableFill) -> String {
+    let percent = (table.entries * 100).checked_div(table.capacity).unwrap_or(0);
+    let text = format!("{} {} of {} ({percent}%)", table.table.replace('_', "-"), table.entries, table.capacity);
+    if percent >= 80 { Tone::Warn.paint(&text) } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use segd::api::types::{Amiss, InterfaceStatus};
+    use segd::policy::Mode;
+
+    use super::*;
+
+    fn interface(name: &str, hook: &str, enforced: bool, why: &str) -> InterfaceStatus {
+        let (why, detail) = if enforced { (Some(why.into()), None) } else { (None, Some(why.into())) };
+        InterfaceStatus { name: name.into(), ifindex: 2, hook: hook.into(), enforced, why, detail }
+    }
+
+    fn status() -> Status {
+        Status {
+            state: State::Enforcing,
+            amiss: Vec::new(),
+            generation: 12,
+            since: "2026-11-23T18:50:00Z".parse().ok(),
+            started: "2026-11-20T20:00:00Z".parse().unwrap(),
+            mode: Mode::Enforce,
+            interfaces: vec![interface("lan20", "xdp", true, "physical NIC")],
+            zones: 4,
+            rules: 1,
+            tables: vec![
+                TableFill { table: "established".into(), entries: 12, capacity: 262_144 },
+                TableFill { table: "half_open".into(), entries: 60_000, capacity: 65_536 },
+            ],
+            events_lost: 0,
+            config: "/etc/segd/zones.yaml".into(),
+        }
+    }
+
+    fn plain(status: &Status) -> String {
+        anstream::adapter::strip_str(&text(status, &Page::sample())).to_string()
+    }
+
+    #[test]
+    fn all_well_is_said_in_the_first_line() {
+        assert_eq!(
+            plain(&status()),
+            "\
+ENFORCING  every guarded interface is enforced
+  generation 12 since 2026-11-23 18:50:00 (1h 10m ago)
+
+INTERFACE  HOOK  ENFORCED  WHY
+lan20      xdp   yes       physical NIC
+
+policy       /etc/segd/zones.yaml: mode enforce, 4 zones, 1 rule
+connections  established 12 of 262144 (0%); half-open 60000 of 65536 (91%)
+events       none lost
+daemon       up 3d"
+        );
+    }
+
+    #[test]
+    fn what_is_amiss_comes_first_with_its_mend() {
+        let mut degraded = status();
+        degraded.state = State::Degraded;
+        degraded.amiss = vec![Amiss { what: "lan30 is not enforced".into(), mend: "set hook: tc for lan30".into() }];
+        degraded.interfaces.push(interface("lan30", "xdp", false, "EOPNOTSUPP"));
+        let shown = plain(&degraded);
+        assert!(shown.starts_with(
+            "\
+DEGRADED  not everything is as it should be
+  generation 12 since 2026-11-23 18:50:00 (1h 10m ago)
+  ! lan30 is not enforced
+    mend: set hook: tc for lan30
+
+INTERFACE  HOOK  ENFORCED  WHY
+lan30      xdp   NO        EOPNOTSUPP
+lan20      xdp   yes       physical NIC
+"
+        ));
+    }
+
+    #[test]
+    fn a_gateway_that_enforces_nothing_says_so() {
+        let open = Status { state: State::Open, since: None, generation: 0, interfaces: Vec::new(), ..status() };
+        let shown = plain(&open);
+        assert!(shown.starts_with("OPEN  no interface is enforced: nothing is blocked\n  nothing was published yet\n"));
+        assert!(shown.contains("\nno interface is guarded"));
+    }
+}

@@ -1,0 +1,342 @@
+//! What a person or a script sees of segctl: exit status, standard output, standard error. The binary is run as it is
+//! against a real socket; only the answers are laid down.
+
+mod support;
+
+use std::fs::Permissions;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+use support::{Daemon, SEGCTL, command, given, lines, ok, run};
+
+const NOWHERE: &str = "/nonexistent/segd.sock";
+
+fn explanation(verdict: &str, reason: &str) -> Value {
+    json!({
+        "verdict": verdict, "reason": reason, "rule": null, "from_zone": "dev", "to_zone": "accounting",
+        "mode": "enforce", "generation": 7, "hints": []
+    })
+}
+
+fn problem(kind: &str) -> Value {
+    json!({
+        "type": format!("urn:segd:{kind}"), "title": kind, "detail": format!("{kind} happened"), "mend": "mend it",
+        "faults": [{"place": "z.yaml:3:1", "what": "odd", "mend": "even", "picture": "z.yaml:3:1: odd\n  3 | x\n  mend: even"}],
+    })
+}
+
+fn flow(reason: &str) -> Value {
+    json!({
+        "time": "2026-11-23T19:59:58Z", "src": "10.30.0.5", "dst": "10.20.0.10", "proto": "tcp", "src_port": 40000,
+        "dst_port": 22, "from_zone": "dev", "to_zone": "accounting", "verdict": "deny", "reason": reason, "rule": null
+    })
+}
+
+fn pair(applied: bool, packets: u64) -> Value {
+    json!({
+        "from": "dev", "to": "internet", "mode": "enforce", "applied": applied, "generation": 9,
+        "would_drop_packets": packets, "would_drop": [flow("audit")]
+    })
+}
+
+#[test]
+fn an_answer_of_no_is_exit_1_and_yes_is_exit_0() {
+    let daemon = Daemon::with(vec![
+        ok("GET /v1/explain?src=10.30.0.5&dst=10.20.0.10&service=tcp%2F22", &explanation("deny", "no-rule")),
+        ok("GET /v1/explain?src=dev&dst=accounting&service=tcp%2F22", &explanation("allow", "rule")),
+    ]);
+    let denied = daemon.run(&["explain", "10.30.0.5", "10.20.0.10", "tcp/22"]);
+    assert_eq!(
+        (denied.status, denied.out.as_str(), denied.err.as_str()),
+        (
+            1,
+            "DENY  10.30.0.5 (dev) → 10.20.0.10 (accounting) tcp/22: no-rule — no rule lets dev reach accounting on tcp/22\n",
+            ""
+        )
+    );
+    assert_eq!(daemon.run(&["explain", "dev", "accounting", "tcp/22"]).status, 0);
+}
+
+#[test]
+fn json_is_what_the_daemon_said() {
+    let answer = explanation("deny", "no-rule");
+    let daemon = Daemon::with(vec![ok("GET /v1/explain", &answer)]);
+    let ran = daemon.run(&["-o", "json", "explain", "10.30.0.5", "10.20.0.10", "tcp/22"]);
+    assert_eq!((ran.status, ran.json()), (1, answer));
+}
+
+#[test]
+fn yaml_is_the_same_data() {
+    let daemon = Daemon::with(vec![ok("GET /v1/explain", &explanation("allow", "intra-zone"))]);
+    let ran = daemon.run(&["explain", "dev", "dev", "any", "-o", "yaml"]);
+    assert!(ran.out.starts_with("verdict: allow\nreason: intra-zone\nrule: null\n"), "{ran:?}");
+}
+
+#[test]
+fn usage_faults_are_exit_2_and_never_reach_the_daemon() {
+    let daemon = Daemon::with(vec![]);
+    for args in [
+        &["frobnicate"][..],
+        &["explain", "10.30.0.5"],
+        &["explain", "10.30.0.5", "accounting", "tcp/22"],
+        &["allow", "dev", "accounting", "tcp/22"],
+        &["allow", "dev", "accounting", "tcp/99999", "--reason", "r", "--approved-by", "a"],
+        &["allow", "dev", "accounting", "tcp/22", "--reason", "r", "--approved-by", "a", "--expires", "soon"],
+        &["allow", "Dev", "accounting", "tcp/22", "--reason", "r", "--approved-by", "a"],
+        &["revoke", "dev-x"],
+        &["revoke", "../status", "--reason", "r"],
+        &["diff", "/nonexistent.yaml"],
+        &["apply", "/nonexistent.yaml"],
+        &["completions", "smalltalk"],
+    ] {
+        let ran = daemon.run(args);
+        assert_eq!((ran.status, ran.out.as_str()), (2, ""), "{args:?}: {ran:?}");
+        assert!(!ran.err.is_empty(), "{args:?} says nothing");
+    }
+    assert_eq!(daemon.asked(), []);
+}
+
+#[test]
+fn an_unreachable_daemon_is_exit_3_and_enforcement_goes_on() {
+    let ran = run(Path::new(NOWHERE), &["status"]);
+    assert_eq!(ran.status, 3);
+    assert!(
+        ran.err.contains("enforcement goes on in the kernel; start the daemon with systemctl start segd"),
+        "{ran:?}"
+    );
+}
+
+#[test]
+fn a_daemon_of_another_release_is_exit_3_not_an_answer() {
+    let daemon = Daemon::with(vec![ok("GET /v1/explain", &json!({"verdict": "maybe"}))]);
+    let ran = daemon.run(&["explain", "dev", "dev", "any"]);
+    assert_eq!(ran.status, 3);
+    assert!(ran.err.contains("different releases"), "{ran:?}");
+    assert_eq!(daemon.run(&["status"]).status, 3, "an answer without a problem in it");
+}
+
+#[test]
+fn each_refusal_has_its_exit_status_and_shows_the_mend() {
+    for (http, kind, status) in [
+        (400, "bad-request", 2),
+        (404, "not-found", 2),
+        (403, "not-permitted", 4),
+        (422, "policy-refused", 5),
+        (412, "policy-changed", 6),
+        (500, "failed", 3),
+    ] {
+        let daemon = Daemon::with(vec![given("DELETE /v1/rules/dev-x", http, &problem(kind))]);
+        let ran = daemon.run(&["revoke", "dev-x", "--reason", "over"]);
+        assert_eq!((ran.status, ran.out.as_str()), (status, ""), "{kind}");
+        let told = format!("error: {kind} happened\nerror: z.yaml:3:1: odd\n  3 | x\n  mend: even\n  mend it\n");
+        assert_eq!(ran.err, told);
+    }
+}
+
+#[test]
+fn a_socket_that_may_not_be_opened_is_exit_4() {
+    let daemon = Daemon::with(vec![]);
+    let folder = daemon.socket().parent().unwrap().to_owned();
+    std::fs::set_permissions(&folder, Permissions::from_mode(0o000)).unwrap();
+    // Root may open everything, unless it has put its capabilities away.
+    let is_root = std::fs::metadata("/proc/self").unwrap().uid() == 0;
+    let mut segctl = Command::new(if is_root { "setpriv" } else { "env" });
+    segctl.args(if is_root { &["--bounding-set=-all", "--inh-caps=-all"][..] } else { &[] });
+    let output = segctl.args([SEGCTL, "status"]).env("SEGD_SOCKET", daemon.socket()).output().unwrap();
+    std::fs::set_permissions(&folder, Permissions::from_mode(0o700)).unwrap();
+    let err = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(4), "{err}");
+    assert!(err.contains("segd-admin"), "{err}");
+}
+
+#[test]
+fn allow_sends_what_was_typed_and_prints_the_id_first() {
+    let changed = json!({"id": "dev-accounting-tcp-22", "generation": 8});
+    let daemon = Daemon::with(vec![ok("POST /v1/rules", &changed)]);
+    let ran = daemon.run(&[
+        "allow",
+        "dev,ops",
+        "accounting",
+        "tcp/22",
+        "web",
+        "--reason",
+        "Disk swap",
+        "--approved-by",
+        "ops@example.com",
+        "--ticket",
+        "SEC-150",
+        "--expires",
+        "2999-01-31",
+    ]);
+    assert_eq!((ran.status, ran.err.as_str()), (0, ""));
+    let told: Vec<&str> = ran.out.lines().collect();
+    assert_eq!(told[0], "dev-accounting-tcp-22");
+    assert!(
+        told[1].starts_with("  dev, ops → accounting tcp/22 web is allowed, until 2999-02-01 00:00:00 ("),
+        "{ran:?}"
+    );
+    assert!(told[1].ends_with("generation 8 is in force"));
+    assert_eq!(told[2], "  to take it back: segctl revoke dev-accounting-tcp-22 --reason …");
+    let asked = daemon.asked().remove(0);
+    assert_eq!(
+        asked.body,
+        json!({
+            "id": null, "from": ["dev", "ops"], "to": "accounting", "services": ["tcp/22", "web"], "reason": "Disk swap",
+            "approved_by": "ops@example.com", "ticket": "SEC-150", "expires": "2999-02-01T00:00:00Z", "mode": "enforce"
+        })
+    );
+}
+
+#[test]
+fn a_revocation_carries_its_reason() {
+    let daemon = Daemon::with(vec![ok("DELETE /v1/rules/dev-x", &json!({"id": "dev-x", "generation": 9}))]);
+    let ran = daemon.run(&["revoke", "dev-x", "--reason", "R&D moved"]);
+    assert_eq!(ran.status, 0);
+    assert_eq!(daemon.asked()[0].line, "DELETE /v1/rules/dev-x?reason=R%26D%20moved");
+}
+
+#[test]
+fn apply_is_bound_to_the_policy_that_was_there() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "version: 1\n").unwrap();
+    let policy = json!({"generation": 3, "etag": "abc", "files": []});
+    let daemon = Daemon::with(vec![
+        ok("GET /v1/policy", &policy).etag("\"abc\""),
+        ok("POST /v1/apply", &json!({"generation": 4, "warnings": [], "tests": 2})),
+    ]);
+    let name = file.path().to_str().unwrap();
+    let ran = daemon.run(&["apply", name]);
+    assert_eq!(
+        (ran.status, ran.out.as_str()),
+        (0, "generation 4 is in force; all 2 tests hold\n  to look at it: segctl status\n")
+    );
+    let asked = daemon.asked().remove(1);
+    assert_eq!(asked.if_match.as_deref(), Some("\"abc\""));
+    assert_eq!(asked.body, json!({"name": name, "text": "version: 1\n"}));
+}
+
+#[test]
+fn a_difference_is_exit_1_and_none_is_exit_0() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let line = json!({"from_zone": "dev", "to_zone": "accounting", "service": "tcp/22", "rule": "disk-swap"});
+    for (report, status) in
+        [(json!({"newly_pass": [line], "newly_fail": []}), 1), (json!({"newly_pass": [], "newly_fail": []}), 0)]
+    {
+        let daemon = Daemon::with(vec![ok("POST /v1/diff", &report)]);
+        let ran = daemon.run(&["-o", "json", "diff", file.path().to_str().unwrap()]);
+        assert_eq!((ran.status, ran.json()), (status, report));
+    }
+}
+
+#[test]
+fn enforce_without_a_terminal_shows_the_preview_and_refuses() {
+    let daemon = Daemon::with(vec![ok("PUT /v1/pairs", &pair(false, 12))]);
+    let ran = daemon.run(&["enforce", "dev", "internet"]);
+    assert_eq!((ran.status, ran.out.as_str()), (2, ""));
+    assert!(ran.err.contains("enforce would have dropped 12 packets"), "{ran:?}");
+    assert!(ran.err.contains("segctl enforce dev internet --yes"), "{ran:?}");
+    let asked: Vec<Value> = daemon.asked().into_iter().map(|asked| asked.body).collect();
+    assert_eq!(asked, [json!({"from": "dev", "to": "internet", "mode": "enforce", "preview": true})]);
+}
+
+#[test]
+fn enforce_with_yes_changes_the_policy_that_was_previewed() {
+    let daemon = Daemon::with(vec![ok("PUT /v1/pairs", &pair(true, 0)).etag("\"abc\"")]);
+    let ran = daemon.run(&["enforce", "dev", "internet", "--yes"]);
+    assert_eq!(ran.status, 0, "{ran:?}");
+    assert!(ran.out.starts_with("dev → internet is enforced from generation 9 on"), "{ran:?}");
+    let asked = daemon.asked();
+    assert_eq!(asked[1].body["preview"], false);
+    assert_eq!((asked[0].if_match.as_deref(), asked[1].if_match.as_deref()), (None, Some("\"abc\"")));
+}
+
+#[test]
+fn flows_are_one_json_object_a_line() {
+    let daemon = Daemon::with(vec![lines(
+        "GET /v1/flows?blocked=true&follow=false&to=accounting",
+        &[flow("no-rule"), flow("expired")],
+    )]);
+    let ran = daemon.run(&["flows", "--blocked", "--to", "accounting", "-o", "json"]);
+    let told: Vec<Value> = ran.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((ran.status, told), (0, vec![flow("no-rule"), flow("expired")]));
+}
+
+#[test]
+fn a_stream_that_breaks_off_is_exit_3() {
+    let daemon = Daemon::with(vec![lines("GET /v1/flows", &[flow("no-rule"), json!({"lost": 3})])]);
+    let ran = daemon.run(&["flows", "-f"]);
+    assert_eq!(ran.status, 3);
+    assert_eq!(
+        ran.out,
+        "11-23 19:59:58  10.30.0.5 (dev)       10.20.0.10 (accounting)  tcp/22     deny: no-rule\n\
+         … 3 lines left out: this terminal was too slow\n"
+            .replace("11-23 ", if today_is_the_23rd() { "" } else { "11-23 " })
+    );
+    assert!(ran.err.contains("the daemon hung up"), "{ran:?}");
+}
+
+/// The line leaves out the date on the very day of the sample.
+fn today_is_the_23rd() -> bool {
+    jiff::Timestamp::now().to_string().starts_with("2026-11-23")
+}
+
+#[test]
+fn colours_are_for_terminals_only() {
+    let daemon = Daemon::with(vec![ok("GET /v1/explain", &explanation("deny", "no-rule"))]);
+    let explain = ["explain", "dev", "accounting", "tcp/22"];
+    assert!(!daemon.run(&explain).out.contains('\x1b'));
+    let forced = command(&daemon.socket(), &explain).env("CLICOLOR_FORCE", "1").output().unwrap();
+    assert!(String::from_utf8(forced.stdout).unwrap().contains("\x1b[31m"), "deny is red where colours are wanted");
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let daemon = Daemon::with(vec![lines("GET /v1/flows", &vec![flow("no-rule"); 5000])]);
+    for args in [&["flows", "-o", "json"][..], &["completions", "bash"], &["man"], &["--help"]] {
+        let mut child = command(&daemon.socket(), args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let mut err = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut err).unwrap();
+        assert_eq!((child.wait().unwrap().code(), err.as_str()), (Some(0), ""), "{args:?}");
+    }
+}
+
+#[test]
+fn completions_and_the_manual_know_every_verb() {
+    let dir = tempfile::tempdir().unwrap();
+    let ran = run(Path::new(NOWHERE), &["man", dir.path().to_str().unwrap()]);
+    assert_eq!(ran.status, 0, "{ran:?}");
+    let script = run(Path::new(NOWHERE), &["completions", "bash"]).out;
+    for verb in ["status", "allow", "revoke", "explain", "diff", "apply", "enforce", "flows", "matrix", "top"] {
+        assert!(dir.path().join(format!("segctl-{verb}.1")).exists(), "{verb}");
+        assert!(
+            script.contains(&format!("segctl__subcmd__{verb}")) || script.contains(&format!("segctl__{verb}")),
+            "{verb}"
+        );
+    }
+    assert!(run(Path::new(NOWHERE), &["man"]).out.contains(".TH segctl 1"));
+}
+
+#[test]
+fn following_ends_cleanly_at_ctrl_c() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("sock");
+    let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let mut child = command(&socket, &["flows", "-f", "-o", "json"]).stdout(Stdio::piped()).spawn().unwrap();
+    let (mut stream, _) = listener.accept().unwrap();
+    let mut request = BufReader::new(stream.try_clone().unwrap()).lines();
+    assert!(request.by_ref().any(|line| line.unwrap().is_empty()), "the request's head has an end");
+    let object = format!("{}\n", flow("no-rule"));
+    let head = format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{:x}\r\n{object}\r\n", object.len());
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    out.read_line(&mut line).unwrap();
+    assert_eq!(serde_json::from_str::<Value>(&line).unwrap(), flow("no-rule"));
+    let interrupted = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(interrupted.success());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
