@@ -114,9 +114,15 @@ impl Daemon {
         self.wait()
     }
 
-    /// SIGHUP: reads the zone files again. Gives what it logged about it.
-    pub fn reload(&mut self) -> Result<()> {
+    /// SIGHUP: it reads the zone files again, soon.
+    pub fn reload(&self) -> Result<()> {
         self.signal(libc::SIGHUP)
+    }
+
+    /// The process's number, while it runs.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
     }
 
     /// Whether the process lives.

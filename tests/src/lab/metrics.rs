@@ -50,9 +50,41 @@ impl Metrics {
         self.of(name).filter(|(series, _)| series.has(labels)).map(|(_, value)| value).sum()
     }
 
+    /// [`Metrics::sum`] of what counts whole things.
+    ///
+    /// # Panics
+    /// If the sum is negative or broken.
+    #[must_use]
+    pub fn count(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
+        whole(self.sum(name, labels))
+    }
+
     /// All series of this metric.
     pub fn of<'a>(&'a self, name: &'a str) -> impl Iterator<Item = (&'a Series, f64)> + 'a {
         self.0.iter().filter(move |(series, _)| series.name == name).map(|(series, value)| (series, *value))
+    }
+
+    /// Dropped packets by reason, as `from > to: reason` with their number: every counter that is not zero.
+    #[must_use]
+    pub fn drops(&self) -> BTreeMap<String, u64> {
+        self.told("segd_drops_total")
+    }
+
+    /// Distinct blocked connections by reason, told like [`Metrics::drops`].
+    #[must_use]
+    pub fn blocked_flows(&self) -> BTreeMap<String, u64> {
+        self.told("segd_blocked_flows_total")
+    }
+
+    fn told(&self, name: &str) -> BTreeMap<String, u64> {
+        let label = |series: &Series, name: &str| series.labels.get(name).cloned().unwrap_or_default();
+        self.of(name)
+            .filter(|(_, value)| *value != 0.0)
+            .map(|(series, value)| {
+                let [from, to, reason] = ["from_zone", "to_zone", "reason"].map(|name| label(series, name));
+                (format!("{from} > {to}: {reason}"), whole(value))
+            })
+            .collect()
     }
 
     /// What grew since `earlier`, by how much.
@@ -64,6 +96,14 @@ impl Metrics {
         });
         Self(grown.collect())
     }
+}
+
+/// # Panics
+/// If it is no count: counters are never negative and never broken.
+#[expect(clippy::cast_sign_loss, reason = "checked just above")]
+fn whole(value: f64) -> u64 {
+    assert!(value >= 0.0 && value.fract() == 0.0, "{value} is no count");
+    value as u64
 }
 
 fn parse_line(line: &str) -> Result<(Series, f64)> {

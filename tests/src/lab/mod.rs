@@ -4,24 +4,30 @@
 //! too. Labs never meet, so tests run side by side. It must never touch the machine's own network.
 
 mod daemon;
+mod foreign;
 mod metrics;
 mod namespace;
 mod office;
 mod port;
 mod scratch;
 mod traffic;
+mod zones;
 
+use std::fmt::Display;
 use std::io::Write;
+use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 pub use daemon::{Daemon, binary, until};
+pub use foreign::ForeignProgram;
 pub use metrics::{Metrics, Series};
 pub use namespace::Namespace;
-pub use office::{ACCOUNTING, DEV, GUEST, Host, INTERNET, Office, Place};
+pub use office::{ACCOUNTING, DEV, GATEWAY_MAC, GUEST, HOST_MAC, Host, INTERNET, Office, Place};
 pub use port::Port;
 pub use scratch::Scratch;
 pub use traffic::{PATIENCE, Server, Session, is_silence};
+pub use zones::Zones;
 
 /// The office with the daemon on its gateway.
 #[derive(Debug)]
@@ -34,10 +40,26 @@ pub struct Lab {
 
 impl Lab {
     /// Builds the office and enforces this zone file on its gateway.
-    pub fn enforcing(zones: &str) -> Result<Self> {
-        let mut lab = Self { daemon: Daemon::new(zones)?, office: Office::new()? };
+    pub fn enforcing(zones: impl Display) -> Result<Self> {
+        let mut lab = Self::prepared(zones)?;
         lab.start()?;
         Ok(lab)
+    }
+
+    /// Builds the office and lays out the zone file; the daemon does not run yet.
+    pub fn prepared(zones: impl Display) -> Result<Self> {
+        Ok(Self { daemon: Daemon::new(&zones.to_string())?, office: Office::new()? })
+    }
+
+    /// Puts another zone file in place, makes the daemon read it, and waits until it is in force.
+    pub fn reload(&self, zones: impl Display) -> Result<()> {
+        let generation = || self.metrics().map(|metrics| metrics.sum("segd_policy_generation", &[]));
+        let before = generation()?;
+        self.daemon.write_zones(&zones.to_string())?;
+        self.daemon.reload()?;
+        let applied = until(Duration::from_secs(5), || generation().is_ok_and(|now| now > before));
+        ensure!(applied, "the daemon did not take the new zone file; it said:\n{}", self.daemon.log());
+        Ok(())
     }
 
     /// Starts the daemon on the gateway.

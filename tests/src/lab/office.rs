@@ -7,6 +7,11 @@ use anyhow::Result;
 
 use super::namespace::Namespace;
 
+/// The link address of every host's end of a cable: what [`crate::packet`] sends from.
+pub const HOST_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
+/// The link address of the gateway's ends: what [`crate::packet`] sends to.
+pub const GATEWAY_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
+
 /// Where a host stands: the gateway's interface to it and the addresses on both ends.
 #[derive(Debug, Clone, Copy)]
 pub struct Place {
@@ -111,6 +116,12 @@ impl Office {
         [&self.accounting, &self.dev, &self.guest, &self.internet]
     }
 
+    /// The gateway's address towards the internet.
+    #[must_use]
+    pub fn gateway_address(&self) -> IpAddr {
+        self.internet.place.gateway.0.into()
+    }
+
     /// Gives a host one more cable to the gateway: `interface` there, `other` here, with no addresses.
     pub fn cable(&self, host: &Host, interface: &str, other: &str) -> Result<()> {
         cable(&self.gateway, &host.net, interface, other)
@@ -120,6 +131,7 @@ impl Office {
 /// Sysctls that make a namespace answer at once: no duplicate address detection, no limit on ICMP errors.
 fn quiet(net: &Namespace) -> Result<()> {
     for scope in ["all", "default"] {
+        net.sysctl(&format!("net/ipv4/conf/{scope}/rp_filter"), "0")?;
         net.sysctl(&format!("net/ipv6/conf/{scope}/accept_dad"), "0")?;
         net.sysctl(&format!("net/ipv6/conf/{scope}/accept_ra"), "0")?;
     }
@@ -128,9 +140,18 @@ fn quiet(net: &Namespace) -> Result<()> {
 }
 
 fn cable(gateway: &Namespace, host: &Namespace, interface: &str, other: &str) -> Result<()> {
-    gateway.ip(&format!("link add {interface} type veth peer name {other} netns {}", host.path().display()))?;
+    gateway.ip(&format!(
+        "link add {interface} address {} type veth peer name {other} address {} netns {}",
+        mac(GATEWAY_MAC),
+        mac(HOST_MAC),
+        host.path().display()
+    ))?;
     gateway.ip(&format!("link set {interface} up"))?;
     host.ip(&format!("link set {other} up")).map(drop)
+}
+
+fn mac(bytes: [u8; 6]) -> String {
+    bytes.map(|byte| format!("{byte:02x}")).join(":")
 }
 
 fn attach(gateway: &Namespace, place: Place) -> Result<Host> {

@@ -1,0 +1,27 @@
+//! The machine's network interfaces: what they are, how each is best guarded, news of them as they come and go,
+//! and the nftables table that stops traffic through those nobody guards yet.
+//!
+//! This room speaks netlink and runs `nft`; it never loads or attaches a kernel program.
+
+mod address;
+mod guard;
+mod hook;
+mod link;
+mod machine;
+mod ruleset;
+mod selection;
+mod watcher;
+
+#[cfg(test)]
+mod ground;
+#[cfg(test)]
+mod guard_tests;
+#[cfg(test)]
+mod watcher_tests;
+
+pub use guard::{Guard, GuardError};
+pub use hook::{Hook, HookDecision, HookError, UnknownHook, choose_hook};
+pub use link::{Kind, Link};
+pub use ruleset::{Admission, Instance, InstanceError};
+pub use selection::{Guarding, guarded};
+pub use watcher::{Change, WatchError, Watcher};
