@@ -30,7 +30,6 @@ fn main() -> ExitCode {
         Err(NoObject::ToolsMissing(missing)) => {
             embed_nothing(&format!("this machine lacks {missing}; `cargo xtask setup` gets it"))
         }
-        Err(NoObject::SourcesMissing) => embed_nothing("segd-ebpf/src/main.rs is not there"),
         Err(NoObject::Failed(why)) => {
             eprintln!("the kernel programs could not be built: {why}");
             ExitCode::FAILURE
@@ -42,8 +41,6 @@ fn main() -> ExitCode {
 enum NoObject {
     /// The machine cannot build it: go on without.
     ToolsMissing(Missing),
-    /// The sources of the kernel programs are not beside this crate: go on without.
-    SourcesMissing,
     /// It could, and the build went wrong: stop.
     Failed(String),
 }
@@ -55,9 +52,6 @@ fn object(root: &Path) -> Result<PathBuf, NoObject> {
         return ready
             .canonicalize()
             .map_err(|err| NoObject::Failed(format!("{READY_OBJECT} names {}: {err}", ready.display())));
-    }
-    if !root.join("segd-ebpf/src/main.rs").is_file() {
-        return Err(NoObject::SourcesMissing);
     }
     let toolchain = Toolchain::find().map_err(NoObject::ToolsMissing)?;
     toolchain.build(&root.join("segd-ebpf"), &target_dir()).map_err(NoObject::Failed)
