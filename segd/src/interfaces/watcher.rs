@@ -55,7 +55,7 @@ pub enum WatchError {
     /// The kernel refused to list.
     #[error("cannot list {what} through netlink: {reason}; the watcher tries again when asked for the next change")]
     List {
-        /// Links or addresses.
+        /// Links, addresses or all.
         what: &'static str,
         /// The kernel's or the library's words.
         reason: String,
@@ -86,7 +86,7 @@ impl Watcher {
     pub fn open() -> Result<Self, WatchError> {
         Ok(Self {
             namespace: namespace().map_err(WatchError::Subscribe)?,
-            subscription: Some(Subscription::open()?),
+            subscription: Some(Subscription::open(Duration::ZERO)?),
             listed: false,
             machine: Machine::default(),
             ready: VecDeque::new(),
@@ -131,17 +131,16 @@ impl Watcher {
         }
     }
 
-    /// Each step may be left half-way: `listed` turns true only when all is in.
+    /// May be left while it waits: the listing itself goes on in a task of its own.
     async fn list(&mut self) -> Result<(), WatchError> {
         if self.subscription.is_none() {
-            sleep(RETRY).await;
             if namespace().map_err(WatchError::Subscribe)? != self.namespace {
                 return Err(WatchError::OtherNamespace);
             }
-            self.subscription = Some(Subscription::open()?);
+            self.subscription = Some(Subscription::open(RETRY)?);
         }
         let Some(subscription) = self.subscription.as_mut() else { return Ok(()) };
-        match subscription.list().await {
+        match (&mut subscription.listing).await.unwrap_or_else(|stopped| Err(failed("all", &stopped))) {
             Ok(Some(listing)) => {
                 self.ready.extend(self.machine.replace(listing));
                 self.listed = true;
@@ -149,7 +148,7 @@ impl Watcher {
                 Ok(())
             }
             Ok(None) => {
-                sleep(RETRY).await;
+                subscription.listing = tokio::spawn(list(subscription.handle.clone(), RETRY));
                 Ok(())
             }
             Err(error) => {
@@ -172,65 +171,76 @@ struct Subscription {
     events: Pin<Box<dyn Stream<Item = RouteMessage> + Send>>,
     handle: Handle,
     driver: JoinHandle<()>,
+    /// Takes the listing that this subscription begins with.
+    listing: JoinHandle<Result<Option<Listing>, WatchError>>,
 }
 
 impl Subscription {
-    fn open() -> Result<Self, WatchError> {
+    /// Subscribes at once, and lists after `delay`.
+    fn open(delay: Duration) -> Result<Self, WatchError> {
         let groups = [MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
         let (mut connection, handle, events) = new_multicast_connection(&groups).map_err(WatchError::Subscribe)?;
         // The end of a dump may be what tells that the dump was overtaken by a change.
         connection.set_forward_done(true);
         let events = Box::pin(events.map(|(message, _)| message));
-        Ok(Self { events, handle, driver: tokio::spawn(connection) })
-    }
-
-    /// Everything there is, or `None` if something changed while the kernel was counting it up.
-    async fn list(&mut self) -> Result<Option<Listing>, WatchError> {
-        let links = RouteNetlinkMessage::GetLink(LinkMessage::default());
-        let addresses = RouteNetlinkMessage::GetAddress(AddressMessage::default());
-        let mut listing = Listing::default();
-        let mut whole = true;
-        for (what, request) in [("links", links), ("addresses", addresses)] {
-            let (messages, consistent) = self.dump(what, request).await?;
-            whole &= consistent;
-            for event in messages.iter().filter_map(event) {
-                match event {
-                    Event::Link(link) => listing.links.push(link),
-                    Event::AddressAdded(address) => _ = listing.addresses.insert(address),
-                    Event::Gone(_) | Event::AddressRemoved(_) => {}
-                }
-            }
-        }
-        Ok(whole.then_some(listing))
-    }
-
-    async fn dump(
-        &mut self,
-        what: &'static str,
-        request: RouteNetlinkMessage,
-    ) -> Result<(Vec<RouteNetlinkMessage>, bool), WatchError> {
-        let failed = |reason: String| WatchError::List { what, reason };
-        let mut request = NetlinkMessage::from(request);
-        request.header.flags = NLM_F_REQUEST | NLM_F_DUMP;
-        let mut answers = self.handle.request(request).map_err(|error| failed(error.to_string()))?;
-        let (mut messages, mut consistent, mut done) = (Vec::new(), true, false);
-        while let Some(answer) = answers.next().await {
-            consistent &= answer.header.flags & NLM_F_DUMP_INTR == 0;
-            match answer.payload {
-                NetlinkPayload::InnerMessage(message) => messages.push(message),
-                NetlinkPayload::Error(error) => return Err(failed(error.to_io().to_string())),
-                NetlinkPayload::Done(_) => done = true,
-                _ => {}
-            }
-        }
-        if done { Ok((messages, consistent)) } else { Err(failed("the socket closed before the end".to_owned())) }
+        let driver = tokio::spawn(connection);
+        let listing = tokio::spawn(list(handle.clone(), delay));
+        Ok(Self { events, handle, driver, listing })
     }
 }
 
 impl Drop for Subscription {
     fn drop(&mut self) {
+        self.listing.abort();
         self.driver.abort();
     }
+}
+
+/// Everything there is, or `None` if something changed while the kernel was counting it up.
+async fn list(mut handle: Handle, delay: Duration) -> Result<Option<Listing>, WatchError> {
+    sleep(delay).await;
+    let links = RouteNetlinkMessage::GetLink(LinkMessage::default());
+    let addresses = RouteNetlinkMessage::GetAddress(AddressMessage::default());
+    let mut listing = Listing::default();
+    let mut whole = true;
+    for (what, request) in [("links", links), ("addresses", addresses)] {
+        let (messages, consistent) = dump(&mut handle, what, request).await?;
+        whole &= consistent;
+        for event in messages.iter().filter_map(event) {
+            match event {
+                Event::Link(link) => listing.links.push(link),
+                Event::AddressAdded(address) => _ = listing.addresses.insert(address),
+                Event::Gone(_) | Event::AddressRemoved(_) => {}
+            }
+        }
+    }
+    Ok(whole.then_some(listing))
+}
+
+/// All that the kernel has to say to `request`, and whether nothing changed meanwhile.
+async fn dump(
+    handle: &mut Handle,
+    what: &'static str,
+    request: RouteNetlinkMessage,
+) -> Result<(Vec<RouteNetlinkMessage>, bool), WatchError> {
+    let mut request = NetlinkMessage::from(request);
+    request.header.flags = NLM_F_REQUEST | NLM_F_DUMP;
+    let mut answers = handle.request(request).map_err(|error| failed(what, &error))?;
+    let (mut messages, mut consistent, mut done) = (Vec::new(), true, false);
+    while let Some(answer) = answers.next().await {
+        consistent &= answer.header.flags & NLM_F_DUMP_INTR == 0;
+        match answer.payload {
+            NetlinkPayload::InnerMessage(message) => messages.push(message),
+            NetlinkPayload::Error(error) => return Err(failed(what, &error.to_io())),
+            NetlinkPayload::Done(_) => done = true,
+            _ => {}
+        }
+    }
+    if done { Ok((messages, consistent)) } else { Err(failed(what, &"the socket closed before the end")) }
+}
+
+fn failed(what: &'static str, reason: &dyn std::fmt::Display) -> WatchError {
+    WatchError::List { what, reason: reason.to_string() }
 }
 
 /// `None` when the socket is no more.

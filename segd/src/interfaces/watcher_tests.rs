@@ -65,6 +65,33 @@ fn set(ips: &[&str]) -> BTreeSet<IpAddr> {
 }
 
 #[test]
+fn the_watcher_runs_in_a_task_of_its_own_and_loses_nothing_to_a_listener_that_gives_up() {
+    in_namespace(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let told = runtime.block_on(async {
+            ip("link add va type veth peer name vb");
+            let mut watcher = Watcher::open().unwrap();
+            let task = tokio::spawn(async move {
+                let mut told = Vec::new();
+                // Each wait is given up at once, over and over, first listing included.
+                while told.len() < 4 {
+                    if let Ok(change) = timeout(Duration::from_micros(50), watcher.next()).await {
+                        told.push(change.unwrap());
+                    }
+                }
+                told
+            });
+            timeout(Duration::from_secs(10), task).await.expect("the first changes never came").unwrap()
+        });
+        let names: Vec<&str> = told
+            .iter()
+            .filter_map(|change| if let Change::Link(link) = change { Some(&*link.name) } else { None })
+            .collect();
+        assert_eq!((names, addresses(&told)), (vec!["lo", "vb", "va"], vec![set(&[])]));
+    });
+}
+
+#[test]
 fn links_come_with_their_kind_their_master_and_their_parent() {
     listen(|| async {
         ip("link add va type veth peer name vb");
