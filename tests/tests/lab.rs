@@ -1,7 +1,7 @@
 //! The lab itself: what a test says about the product is worth as much as what is proved here.
 
 use anyhow::Result;
-use segd_tests::lab::{Daemon, Office, Port, until};
+use segd_tests::lab::{Daemon, Office, Port, Zones, until};
 use segd_tests::needs_root;
 use segd_tests::packet::udp;
 
@@ -46,5 +46,19 @@ fn a_lab_that_panics_leaves_no_directory() -> Result<()> {
     });
     assert!(panicked.join().is_err());
     assert!(until(std::time::Duration::from_secs(1), || !path.exists()), "{} is still there", path.display());
+    Ok(())
+}
+
+#[test]
+fn zone_files_that_tests_tell_are_valid() -> Result<()> {
+    let brief = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(1);
+    let zones =
+        Zones::new().audit().hook("lan30", "xdp").rule("open", "[dev, guest]", "any", "tcp/1, icmp/echo-request");
+    let zones = zones.rule("brief", "dev", "host", "udp/53").until(brief).watched("guest", "internet").to_string();
+    let file = std::env::temp_dir().join(format!("segd-zones-{}.yaml", std::process::id()));
+    std::fs::write(&file, &zones)?;
+    let loaded = segd::config::load(&file);
+    std::fs::remove_file(&file)?;
+    assert!(loaded.is_ok(), "{zones}\n{:?}", loaded.err());
     Ok(())
 }
