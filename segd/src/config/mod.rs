@@ -2,9 +2,10 @@
 //!
 //! Two steps: as written (`tree` → `read` → `written`: known keys, right shapes, a place for each value) and as checked
 //! (`check` → `policy::Policy`: names resolved, values parsed). All files are read into one `Written`, so a fault in one
-//! never hides those of another. Nothing here publishes anything.
+//! never hides those of another. `dropin` edits the one file that belongs to `segctl`. Nothing here publishes anything.
 
 mod check;
+pub mod dropin;
 mod fault;
 mod fields;
 mod findings;

@@ -45,6 +45,50 @@ impl Node {
     pub(super) fn is_null(&self) -> bool {
         matches!(self.value, Value::Null)
     }
+
+    /// The value of a key, if this is a mapping that has it.
+    pub(super) fn get(&self, key: &str) -> Option<&Self> {
+        let Value::Map(entries) = &self.value else { return None };
+        entries.iter().find(|(other, _)| other.text == key).map(|(_, node)| node)
+    }
+
+    /// What the node says, without its places: two texts with the same model mean the same.
+    pub(super) fn model(&self) -> serde_json::Value {
+        match &self.value {
+            Value::Null => serde_json::Value::Null,
+            Value::Scalar { text, .. } => text.clone().into(),
+            Value::List(items) => items.iter().map(Self::model).collect(),
+            Value::Map(entries) => entries.iter().map(|(key, node)| (key.text.clone(), node.model())).collect(),
+        }
+    }
+
+    /// Behind the last byte of the last value in it. Closing brackets are not counted.
+    pub(super) fn end(&self) -> usize {
+        let inner = match &self.value {
+            Value::Null | Value::Scalar { .. } => None,
+            Value::List(items) => items.last().map(Self::end),
+            Value::Map(entries) => entries.last().map(|(key, node)| key.spot.end.max(node.end())),
+        };
+        inner.unwrap_or_default().max(self.spot.end)
+    }
+}
+
+/// Every comment of a text and where it starts, or nothing if the text can't be read.
+pub(super) fn comments(text: &str) -> Option<Vec<(usize, String)>> {
+    let options = granit_parser::options! {
+        emit_unresolved_aliases: true,
+        flow_nesting_limit: DEPTH,
+        block_nesting_limit: DEPTH,
+        max_buffered_comment_events: usize::MAX,
+    };
+    let mut found = Vec::new();
+    for event in Parser::new_from_str_with_options(text, options) {
+        let (event, span) = event.ok()?;
+        if let Event::Comment(words, _) = event {
+            found.push((span.start.byte_offset()?, words.into_owned()));
+        }
+    }
+    Some(found)
 }
 
 /// What became of a text.

@@ -1,7 +1,7 @@
 //! Names: how they are spelled, and what they stand for. The one place where a word of a rule becomes a zone or a
 //! service.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Unread;
 use crate::config::fields::At;
@@ -11,13 +11,15 @@ use crate::policy::{Service, ServiceError, ZoneName, ZoneRef};
 
 /// Longer names would not fit into a table for people, and none is needed.
 const LONGEST: usize = 63;
+/// Among more names than that no nearest one is looked for, for each unknown word would be compared with each of them.
+const GUESSED: usize = 1000;
 /// The zone that `segctl quarantine` puts hosts in; no file names it.
 pub(super) const QUARANTINE: &str = "quarantine";
 
 /// What can be named.
 pub(super) struct Names<'w> {
-    zones: HashSet<&'w str>,
-    services: HashMap<&'w str, &'w [Service]>,
+    zones: BTreeSet<&'w str>,
+    services: BTreeMap<&'w str, &'w [Service]>,
     unread: &'w Unread,
 }
 
@@ -68,10 +70,8 @@ impl<'w> Names<'w> {
     }
 
     fn unknown<'k>(what: &str, word: &At<String>, known: impl Iterator<Item = &'k str>, otherwise: &str, findings: &mut Findings<'_>) {
-        // The order of a hash set must not choose between two names that are equally near.
-        let mut known: Vec<&str> = if findings.is_full() { Vec::new() } else { known.collect() };
-        known.sort_unstable();
-        let mend = match nearest(&word.value, known.iter().copied()) {
+        let guess = if findings.is_full() { None } else { nearest(&word.value, known.take(GUESSED)) };
+        let mend = match guess {
             Some(name) => format!("write '{name}', {otherwise}"),
             None => otherwise.trim_start_matches("or ").to_owned(),
         };
