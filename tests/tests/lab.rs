@@ -1,7 +1,7 @@
 //! The lab itself: what a test says about the product is worth as much as what is proved here.
 
 use anyhow::Result;
-use segd_tests::lab::{Daemon, Office, Port, Zones, until};
+use segd_tests::lab::{Daemon, FORWARD_8443, ForeignProgram, MASQUERADE, Office, Port, Zones, is_silence, until};
 use segd_tests::needs_root;
 use segd_tests::packet::udp;
 
@@ -32,6 +32,61 @@ fn a_raw_frame_arrives_as_it_was_built() -> Result<()> {
     let frame = udp(1, 2).between(office.dev.v4(), office.accounting.v4()).data(b"as it was built").frame();
     from.send(&frame)?;
     assert_eq!(at.hears(b"as it was built", std::time::Duration::from_secs(2))?, Some(frame));
+    Ok(())
+}
+
+#[test]
+fn translated_and_asymmetric_ways_lead_through_without_a_daemon() -> Result<()> {
+    needs_root!();
+    let office = Office::new()?;
+    let _servers =
+        (office.internet.serves_tcp(443)?, office.internet.serves_udp(53)?, office.accounting.serves_tcp(443)?);
+    office.internet.net.ip("route del default")?;
+    assert!(!office.dev.reaches_tcp(office.internet.v4(), 443), "no way back without translation");
+    office.gateway.nft(MASQUERADE)?;
+    assert!(office.dev.reaches_tcp(office.internet.v4(), 443), "tcp");
+    assert!(office.dev.reaches_udp(office.internet.v4(), 53), "udp");
+    assert!(office.dev.pings(office.internet.v4(), 56)?, "ping");
+    assert!(is_refused(&office.internet.connects(office.gateway_address(), 8443)), "not forwarded yet");
+    office.gateway.nft("flush ruleset")?;
+    office.gateway.nft(FORWARD_8443)?;
+    office.internet.net.ip("route add default via 198.51.100.1")?;
+    assert!(office.internet.reaches_tcp(office.gateway_address(), 8443), "forwarded");
+    office.answer_by_another_way()?;
+    let mut second = Port::open(&office.gateway, "lan21")?;
+    assert!(office.dev.reaches_tcp(office.accounting.v4(), 443), "by another way");
+    let answer = second.hears(&[10, 20, 0, 10, 10, 30, 0, 5], std::time::Duration::from_secs(1))?;
+    assert!(answer.is_some(), "the answer really came by the second cable");
+    Ok(())
+}
+
+fn is_refused<T>(outcome: &std::io::Result<T>) -> bool {
+    matches!(outcome, Err(err) if err.kind() == std::io::ErrorKind::ConnectionRefused)
+}
+
+#[test]
+fn silence_is_told_apart_from_a_refusal() -> Result<()> {
+    needs_root!();
+    let office = Office::new()?;
+    let to = office.accounting.v4();
+    assert!(!is_silence(&office.dev.connects(to, 5432)), "a refusal");
+    assert!(!is_silence(&office.dev.asks_udp(to, 53, b"?")), "a refusal");
+    office.gateway.nft("table inet t { chain f { type filter hook forward priority 0; policy drop; }; }")?;
+    assert!(is_silence(&office.dev.connects(to, 5432)), "a drop");
+    assert!(is_silence(&office.dev.asks_udp(to, 53, b"?")), "a drop");
+    assert!(!office.dev.pings(to, 56)?, "a drop");
+    Ok(())
+}
+
+#[test]
+fn a_foreign_program_stays_as_long_as_its_value() -> Result<()> {
+    needs_root!();
+    let office = Office::new()?;
+    let shows_program = || office.gateway.ip("-j link show dev lan30").map(|link| link.contains("\"prog\""));
+    let foreign = ForeignProgram::attach(&office.gateway, "lan30")?;
+    assert!(shows_program()?);
+    drop(foreign);
+    assert!(!shows_program()?);
     Ok(())
 }
 

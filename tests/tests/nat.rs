@@ -2,13 +2,8 @@
 //! where it leads.
 
 use anyhow::Result;
-use segd_tests::lab::{Lab, Zones, is_silence};
+use segd_tests::lab::{FORWARD_8443, Lab, MASQUERADE, Zones, is_silence};
 use segd_tests::needs_root;
-
-const MASQUERADE: &str = "table ip nat { chain out { type nat hook postrouting priority srcnat; \
-    oifname \"wan0\" masquerade; }; }";
-const FORWARD_8443: &str = "table ip nat { chain in { type nat hook prerouting priority dstnat; \
-    ip daddr 198.51.100.1 tcp dport { 8443, 8444 } dnat to 10.20.0.10:443; }; }";
 
 #[test]
 fn replies_to_translated_sources_pass_in_every_protocol() -> Result<()> {

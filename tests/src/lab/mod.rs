@@ -23,7 +23,9 @@ pub use daemon::{Daemon, binary, until};
 pub use foreign::ForeignProgram;
 pub use metrics::{Metrics, Series};
 pub use namespace::Namespace;
-pub use office::{ACCOUNTING, DEV, GATEWAY_MAC, GUEST, HOST_MAC, Host, INTERNET, Office, Place};
+pub use office::{
+    ACCOUNTING, DEV, FORWARD_8443, GATEWAY_MAC, GUEST, HOST_MAC, Host, INTERNET, MASQUERADE, Office, Place,
+};
 pub use port::Port;
 pub use scratch::Scratch;
 pub use traffic::{PATIENCE, Server, Session, is_silence};

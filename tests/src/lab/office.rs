@@ -48,6 +48,13 @@ pub const INTERNET: Place = Place {
     host: (Ipv4Addr::new(198, 51, 100, 10), Ipv6Addr::new(0x2001, 0xdb8, 0x100, 0, 0, 0, 0, 0x10)),
 };
 
+/// nftables for the gateway: what leaves by `wan0` carries the gateway's address.
+pub const MASQUERADE: &str =
+    "table ip nat { chain out { type nat hook postrouting priority srcnat; oifname \"wan0\" masquerade; }; }";
+/// nftables for the gateway: its ports 8443 and 8444 lead to accounting's port 443.
+pub const FORWARD_8443: &str = "table ip nat { chain in { type nat hook prerouting priority dstnat; \
+    ip daddr 198.51.100.1 tcp dport { 8443, 8444 } dnat to 10.20.0.10:443; }; }";
+
 /// A host with its namespace; its interface is called `eth0`.
 #[derive(Debug)]
 pub struct Host {
@@ -120,6 +127,14 @@ impl Office {
     #[must_use]
     pub fn gateway_address(&self) -> IpAddr {
         self.internet.place.gateway.0.into()
+    }
+
+    /// Gives accounting a second cable, `lan21`, and lets it answer developers by that one.
+    pub fn answer_by_another_way(&self) -> Result<()> {
+        self.cable(&self.accounting, "lan21", "eth1")?;
+        self.gateway.ip("addr add 10.21.0.1/24 dev lan21")?;
+        self.accounting.net.ip("addr add 10.21.0.10/24 dev eth1")?;
+        self.accounting.net.ip("route add 10.30.0.0/24 via 10.21.0.1 src 10.20.0.10").map(drop)
     }
 
     /// Gives a host one more cable to the gateway: `interface` there, `other` here, with no addresses.
