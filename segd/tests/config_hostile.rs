@@ -75,8 +75,10 @@ fn a_long_line_is_shown_around_the_fault() {
 
 #[test]
 fn a_fault_plays_no_tricks_on_a_terminal() {
-    let shown = refused("version: 1\nzones:\n  \"a\\e[31m\": { networks: [\"\\u0007\"] } # \u{1b}[31m\n").to_string();
-    assert!(!shown.contains('\u{1b}') && !shown.contains('\u{7}'), "{shown}");
+    let text = "version: 1\nzones:\n  \"a\\e[31m\": { networks: [\"\\u0007\"] } # \u{202e}\nservices: { b: [\"tcp/\\e[31m\", \"\\u0007/x\", \"\\u202e\"] }\n";
+    let shown = refused(text).to_string();
+    assert!(shown.chars().all(|c| c == '\n' || (c >= ' ' && c != '\u{202e}')), "{shown:?}");
+    assert!(shown.contains("'\\u{1b}[31m' is not a port"), "{shown}");
 }
 
 #[test]

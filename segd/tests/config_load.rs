@@ -3,10 +3,65 @@
 use std::fs;
 use std::path::Path;
 
-use segd::config::{Source, load, load_sources, read_sources};
-use segd::policy::{Essential, IntraZone, Mode, PolicyTest, ZoneRef};
+use segd::config::{Source, load, load_sources, load_sources_at, read_sources};
+use segd::policy::{Essential, HookChoice, IntraZone, Limits, Mode, PolicyTest, ZoneRef};
 
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../zones.example.yaml");
+
+/// Every key that there is, in the forms in which people write them.
+const EVERY_KEY: &str = r#"version: 1
+mode: enforce                 # enforce (default) | audit: pass what would be dropped, count and report it
+
+interfaces:                   # which interfaces are guarded; left out = all but loopback, hot-plugged ones too
+  - name: "lan*"              # shell-style glob
+    hook: auto                # auto (default) | xdp | xdp-generic | tc
+    forward: kernel           # kernel (default) | shortcut: established flows are redirected in XDP
+
+zones:
+  accounting:
+    description: Finance servers
+    networks: [10.20.0.0/24, "fd00:20::/64"]
+    interfaces: [lan20]       # optional: a source of this zone seen on another interface is spoofed
+    intra_zone: allow         # deny (default) | allow: may members talk to each other through us
+  dev:
+    networks: [10.30.0.0/24]
+  internet:
+    networks: [0.0.0.0/0, "::/0"]
+
+services:
+  web: [tcp/80, tcp/443, udp/443]
+  ledger: [tcp/5432]
+
+rules:
+  - id: dev-reads-ledger      # unique, stable, [a-z0-9][a-z0-9-]*; counters and history hang on it
+    from: dev                 # a zone, a list of zones, or any
+    to: accounting
+    services: [ledger, tcp/8000-8010]
+    reason: Nightly reconciliation reads the ledger     # required on every rule between two zones
+    approved_by: finance-lead@example.com               # required likewise
+    ticket: SEC-142           # optional
+    expires: 2027-06-30T00:00:00Z                       # optional, RFC 3339
+    mode: enforce             # enforce | audit
+    log: false                # true: an event for each new connection
+
+pairs:                        # phased rollout: pairs that are still only watched
+  - { from: dev, to: internet, mode: audit }
+
+failsafe:                     # never blocked by any policy; empty by default, and the daemon warns
+  from: [10.0.0.0/24]
+  services: [tcp/22]
+
+essentials: [arp, ndp, dhcp-client, mld]   # the default; what a network needs to work at all
+
+limits:
+  connections: 262144         # established; fixed memory, told at start
+  half_open: 65536            # apart from the above, so a flood cannot evict a session
+
+tests:                        # run before every apply; one that fails refuses the policy
+  - { from: 10.30.0.5, to: 10.20.0.10, service: tcp/5432, expect: allow }
+  - { from: 10.30.0.5, to: 10.20.0.10, service: tcp/22,   expect: deny }
+  - { reach: accounting, only_from: [dev] }   # no rule lets any other zone in
+"#;
 
 fn write(folder: &Path, name: &str, text: impl AsRef<[u8]>) {
     let path = folder.join(name);
@@ -28,6 +83,28 @@ fn the_example_loads_without_a_warning() {
     assert_eq!(loaded.policy.essentials, Essential::DEFAULT.into());
     assert_eq!(loaded.policy.pairs.len(), 1);
     assert!(matches!(loaded.policy.tests.last(), Some((_, PolicyTest::Reach { .. }))));
+}
+
+#[test]
+fn every_key_that_there_is_has_its_place_in_the_policy() {
+    let now = "2026-11-23T00:00:00Z".parse().unwrap();
+    let loaded = load_sources_at(vec![Source { name: "zones.yaml".into(), text: EVERY_KEY.into() }], now).unwrap();
+    assert_eq!(loaded.warnings, []);
+    let policy = loaded.policy;
+    assert_eq!((policy.interfaces[0].name.as_str(), policy.interfaces[0].hook), ("lan*", HookChoice::Auto));
+    let accounting = &policy.zones[0];
+    assert_eq!(accounting.description.as_deref(), Some("Finance servers"));
+    assert_eq!(accounting.networks, ["10.20.0.0/24".parse().unwrap(), "fd00:20::/64".parse().unwrap()]);
+    assert_eq!(accounting.interfaces[0].as_str(), "lan20");
+    let rule = &policy.rules[0];
+    assert_eq!(rule.reason.as_deref(), Some("Nightly reconciliation reads the ledger"));
+    assert_eq!((rule.approved_by.as_deref(), rule.ticket.as_deref()), (Some("finance-lead@example.com"), Some("SEC-142")));
+    assert_eq!((rule.expires, rule.mode, rule.log), (Some("2027-06-30T00:00:00Z".parse().unwrap()), Mode::Enforce, false));
+    assert_eq!((policy.pairs[0].to.to_string(), policy.pairs[0].mode), ("internet".to_owned(), Mode::Audit));
+    assert_eq!(policy.failsafe.services, ["tcp/22".parse().unwrap()]);
+    assert_eq!(policy.limits, Limits { connections: 262_144, half_open: 65_536 });
+    assert!(matches!(&policy.tests[1].1, PolicyTest::Connection { expect_allow: false, .. }));
+    assert!(matches!(&policy.tests[2].1, PolicyTest::Reach { only_from, .. } if only_from[0].0 == "dev"));
 }
 
 #[test]

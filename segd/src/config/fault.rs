@@ -28,7 +28,7 @@ pub struct Fault {
 }
 
 /// Everything that is wrong, over all files, in the order of files and lines. Never empty.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub struct Faults {
     /// In the order of files and lines.
     pub faults: Vec<Fault>,

@@ -59,7 +59,7 @@ impl<'s> Findings<'s> {
             self.left_out += 1;
             return;
         }
-        let fault = self.picture(spot, message.into(), mend.into());
+        let fault = self.picture(spot, &message.into(), &mend.into());
         self.faults.push((spot.file, fault));
     }
 
@@ -71,7 +71,7 @@ impl<'s> Findings<'s> {
     /// Something that a person should know and that refuses nothing.
     pub(super) fn warn(&mut self, spot: Spot, message: impl Into<String>, mend: impl Into<String>) {
         if self.warnings.len() < KEPT {
-            let fault = self.picture(spot, message.into(), mend.into());
+            let fault = self.picture(spot, &message.into(), &mend.into());
             self.warnings.push((spot.file, fault));
         }
     }
@@ -100,10 +100,11 @@ impl<'s> Findings<'s> {
         if self.faults.is_empty() { Ok(strip(self.warnings)) } else { Err(Faults { faults: strip(self.faults), left_out: self.left_out }) }
     }
 
-    fn picture(&self, spot: Spot, message: String, mend: String) -> Fault {
+    fn picture(&self, spot: Spot, message: &str, mend: &str) -> Fault {
         let text = self.sources.get(spot.file).map_or("", |source| source.text.as_str());
         let (line_text, caret, caret_width) = excerpt(text, spot);
         let file = self.name(spot.file).to_owned();
+        let (message, mend) = (spelled(message), spelled(mend));
         Fault { file, line: spot.line, column: spot.column, message, mend, line_text, caret, caret_width }
     }
 }
@@ -123,7 +124,17 @@ fn excerpt(text: &str, spot: Spot) -> (String, u32, u32) {
 }
 
 fn visible(c: char) -> char {
-    if c.is_control() { ' ' } else { c }
+    if is_trick(c) { ' ' } else { c }
+}
+
+/// Control characters, and those that hide or turn around what stands beside them.
+fn is_trick(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+/// A message with everything spelled out that could play tricks on a terminal.
+fn spelled(text: &str) -> String {
+    text.chars().flat_map(|c| if is_trick(c) { c.escape_default().collect() } else { vec![c] }).collect()
 }
 
 /// The nearest character boundary at or before `at`.
@@ -135,13 +146,11 @@ fn floor(text: &str, at: usize) -> usize {
     at
 }
 
-/// A word from a file as messages show it: in quotes, cut if long, control characters spelled out.
+/// A word from a file as messages show it: in quotes, and cut if long.
 pub(super) fn quoted(text: &str) -> String {
-    let mut shown: String = text.chars().take(60).flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect();
-    if text.chars().nth(60).is_some() {
-        shown.push('…');
-    }
-    format!("'{shown}'")
+    let shown: String = text.chars().take(60).collect();
+    let more = if text.chars().nth(60).is_some() { "…" } else { "" };
+    format!("'{}{more}'", spelled(&shown))
 }
 
 /// The word among `known` that was probably meant.

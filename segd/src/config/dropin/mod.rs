@@ -186,3 +186,31 @@ fn comments_kept(before: &str, after: &str, removed: Option<&Node>) -> Option<bo
     let mut left = left.into_iter();
     Some(wanted.iter().all(|words| left.any(|other| other == *words)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BEFORE: &str = "# mine\nrules:\n  - { id: a } # about a\n  - { id: b }\n";
+
+    fn judge(edited: &str, removed: Option<usize>) -> Result<String, DropinError> {
+        let content = Content::parse(BEFORE).unwrap();
+        let removed = removed.map(|index| &content.entries("rules")[index]);
+        checked(&content, Some(edited.to_owned()), &json!({ "rules": [{ "id": "b" }] }), removed, "it")
+    }
+
+    #[test]
+    fn an_edit_that_says_something_else_or_loses_a_comment_is_refused() {
+        let right = "# mine\nrules:\n  - { id: b }\n";
+        assert_eq!(judge(right, Some(0)).unwrap(), right);
+        for wrong in [
+            "# mine\nrules:\n  - { id: c }\n",
+            "# mine\nrules:\n  - { id: b }\nmode: audit\n",
+            "# mine\nrules: [\n",
+            "rules:\n  - { id: b }\n",
+        ] {
+            assert!(matches!(judge(wrong, Some(0)), Err(DropinError::NotEditable { .. })), "{wrong}");
+        }
+        assert!(judge(right, Some(1)).is_err(), "the comment of an entry that stays has to stay");
+    }
+}
