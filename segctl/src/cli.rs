@@ -13,15 +13,20 @@ use crate::verbs::{
 };
 
 const EXIT_STATUS: &str = "\
-Exit status: 0 yes or done; 1 the answer is no (explain: denied, diff: differs); 2 usage; 3 daemon not reached
-(enforcement goes on in the kernel); 4 not permitted; 5 policy invalid or its tests fail; 6 somebody else changed
-the policy meanwhile.";
+Exit status:
+  0  yes, or done
+  1  the answer is no (explain: denied, diff: differs)
+  2  usage
+  3  daemon not reached; enforcement goes on in the kernel
+  4  not permitted
+  5  policy invalid, or its tests fail
+  6  somebody else changed the policy meanwhile";
 
 const EXAMPLES: &str = "\
 Examples:
   segctl status
   segctl explain 10.30.0.5 10.20.0.10 tcp/22
-  segctl allow dev accounting tcp/22 --reason 'Disk swap, SEC-150' --approved-by ops-lead@example.com --expires 8h
+  segctl allow dev accounting tcp/22 --reason 'Disk swap' --approved-by cto@example.com
   segctl flows -f --blocked";
 
 /// Rules with reasons, verdicts with explanations: speaks with segd.
@@ -29,10 +34,12 @@ Examples:
 #[command(name = "segctl", version, after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{EXIT_STATUS}"))]
 pub(crate) struct Cli {
     /// Where the daemon listens
-    #[arg(long, global = true, env = "SEGD_SOCKET", value_name = "PATH", default_value = segd::api::DEFAULT_SOCKET)]
+    #[arg(long, global = true, env = "SEGD_SOCKET", hide_env_values = true, value_name = "PATH")]
+    #[arg(help_heading = "Everywhere", default_value = segd::api::DEFAULT_SOCKET)]
     socket: PathBuf,
-    /// A table for people, JSON or YAML for programs: the same data
-    #[arg(short, long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    /// table for people, json or yaml for programs: the same data
+    #[arg(short, long, global = true, value_enum, value_name = "FORMAT", hide_possible_values = true)]
+    #[arg(help_heading = "Everywhere", default_value_t)]
     output: Format,
     #[command(subcommand)]
     verb: Verb,

@@ -18,6 +18,7 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use crate::failure::Failure;
+use crate::plain::cleaned;
 
 /// What may stand in a query as it is.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -188,7 +189,7 @@ async fn refusal(call: &Call, response: Response<Incoming>) -> Failure {
         Err(failure) => return failure,
     };
     match serde_json::from_slice::<Problem>(&bytes) {
-        Ok(problem) => Failure::Refused(Box::new(problem)),
+        Ok(problem) => Failure::Refused(Box::new(cleaned(&problem).unwrap_or(problem))),
         Err(_) => bare(call, status, &String::from_utf8_lossy(&bytes)),
     }
 }

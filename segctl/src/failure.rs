@@ -84,12 +84,13 @@ impl fmt::Display for Told<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.detail)?;
         for fault in &self.0.faults {
-            write!(f, "\n{}", crate::verbs::check::fault(fault))?;
+            write!(f, "\n\n{}", crate::verbs::check::fault(fault))?;
         }
         for test in &self.0.tests {
-            write!(f, "\n{}", crate::verbs::check::failed_test(test))?;
+            write!(f, "\n\n{}", crate::verbs::check::failed_test(test))?;
         }
-        if self.0.mend.is_empty() { Ok(()) } else { write!(f, "\n  {}", self.0.mend) }
+        let listed = !self.0.faults.is_empty() || !self.0.tests.is_empty();
+        if self.0.mend.is_empty() { Ok(()) } else { write!(f, "\n{}{}", if listed { "\n" } else { "  " }, self.0.mend) }
     }
 }
 

@@ -8,7 +8,9 @@ use anyhow::Context as _;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
+use crate::plain::cleaned;
 use crate::words::Page;
 
 /// How answers are shown.
@@ -32,20 +34,20 @@ pub(crate) struct Screen {
 
 impl Screen {
     /// Shows one answer: the object itself, or what `people` makes of it.
-    pub(crate) fn show<T: Serialize>(
+    pub(crate) fn show<T: Serialize + DeserializeOwned>(
         &self,
         answer: &T,
         people: impl FnOnce(&T, &Page) -> String,
     ) -> anyhow::Result<()> {
         match self.format {
-            Format::Table => print(&people(answer, &page())),
+            Format::Table => print(&people(&cleaned(answer)?, &page())),
             Format::Json => print(&serde_json::to_string_pretty(answer).context("writing the answer as JSON")?),
             Format::Yaml => print(serde_yaml::to_string(answer).context("writing the answer as YAML")?.trim_end()),
         }
     }
 
     /// Shows one of a stream of answers: a line of text, a line of JSON, or a YAML document.
-    pub(crate) fn show_line<T: Serialize>(
+    pub(crate) fn show_line<T: Serialize + DeserializeOwned>(
         &self,
         answer: &T,
         people: impl FnOnce(&T, &Page) -> String,

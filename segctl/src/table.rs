@@ -50,11 +50,12 @@ impl Grid {
         self.rows.push(Row { height, notes: Vec::new() });
     }
 
-    /// Adds a line under the last row; empty text adds none.
+    /// Adds a line under the last row; empty text adds none. Line feeds in it are blanks: what it says must not look like
+    /// another row.
     pub(crate) fn note(&mut self, text: &str) {
         let Some(row) = self.rows.last_mut() else { return };
         if !text.is_empty() {
-            let lines = wrap(text, self.note_width);
+            let lines = wrap(&text.replace('\n', " "), self.note_width);
             row.notes.extend(lines.lines().map(|line| format!("{INDENT}{}", Tone::Quiet.paint(line))));
         }
     }

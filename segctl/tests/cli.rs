@@ -131,7 +131,7 @@ fn each_refusal_has_its_exit_status_and_shows_the_mend() {
         let daemon = Daemon::with(vec![given("DELETE /v1/rules/dev-x", http, &problem(kind))]);
         let ran = daemon.run(&["revoke", "dev-x", "--reason", "over"]);
         assert_eq!((ran.status, ran.out.as_str()), (status, ""), "{kind}");
-        let told = format!("error: {kind} happened\nerror: z.yaml:3:1: odd\n  3 | x\n  mend: even\n  mend it\n");
+        let told = format!("error: {kind} happened\n\nerror: z.yaml:3:1: odd\n  3 | x\n  mend: even\n\nmend it\n");
         assert_eq!(ran.err, told);
     }
 }

@@ -16,9 +16,9 @@ use crate::words::{left, moment};
 
 const EXAMPLES: &str = "\
 Examples:
-  segctl allow dev accounting tcp/5432 --reason 'Nightly reconciliation' --approved-by finance-lead@example.com
-  segctl allow dev,ops internet web --reason 'Package updates' --approved-by ciso@example.com --ticket SEC-150
-  segctl allow ops accounting tcp/22 --reason 'Disk swap' --approved-by ops-lead@example.com --expires 8h";
+  segctl allow dev accounting tcp/5432 --reason 'Nightly run' --approved-by cfo@example.com
+  segctl allow dev,ops internet web --reason 'Updates' --approved-by cto@example.com --ticket SEC-150
+  segctl allow ops dev tcp/22 --reason 'Disk swap' --approved-by cto@example.com --expires 8h";
 
 /// Add a rule, put it in force and print its id
 #[derive(Debug, clap::Args)]

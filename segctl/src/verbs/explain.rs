@@ -9,7 +9,7 @@ use segd::api::types::{Explanation, Verdict};
 use crate::cli::Session;
 use crate::client::Call;
 use crate::failure::{Failure, NO};
-use crate::words::Tone;
+use crate::words::{Page, Tone};
 
 const EXAMPLES: &str = "\
 Exit status 0: it passes; 1: it is denied.
@@ -67,14 +67,14 @@ pub(crate) async fn run(args: Args, session: &Session) -> anyhow::Result<ExitCod
     let question = args.checked()?;
     let pairs = [("src", question.src.as_str()), ("dst", &question.dst), ("service", &question.service)];
     let answer: Explanation = session.client.send(Call::get("/v1/explain").query(&pairs)).await?.body;
-    session.screen.show(&answer, |answer, _| text(&question, answer))?;
+    session.screen.show(&answer, |answer, page| text(&question, answer, page))?;
     Ok(match answer.verdict {
         Verdict::Allow => ExitCode::SUCCESS,
         Verdict::Deny => ExitCode::from(NO),
     })
 }
 
-fn text(question: &Question, answer: &Explanation) -> String {
+fn text(question: &Question, answer: &Explanation, page: &Page) -> String {
     let word = match (answer.verdict, answer.reason.as_str()) {
         (Verdict::Allow, "audit") => Tone::Warn.paint("AUDIT"),
         (Verdict::Allow, _) => Tone::Good.paint("ALLOW"),
@@ -86,8 +86,10 @@ fn text(question: &Question, answer: &Explanation) -> String {
     } else {
         format!("{src} → {dst}")
     };
-    let because = because(answer, service);
-    let mut lines = vec![format!("{word}  {ends} {service}: {} — {because}", answer.reason)];
+    let (verdict, because) = (format!("{word}  {ends} {service}: {}", answer.reason), because(answer, service));
+    let length = anstream::adapter::strip_str(&verdict).to_string().chars().count() + because.chars().count() + 3;
+    let fits = page.width.is_none_or(|width| length <= usize::from(width));
+    let mut lines = vec![if fits { format!("{verdict} — {because}") } else { format!("{verdict}\n  {because}") }];
     lines.extend(answer.hints.iter().map(|hint| format!("  {hint}")));
     lines.join("\n")
 }
@@ -134,7 +136,7 @@ mod tests {
     }
 
     fn plain(question: &Question, answer: &Explanation) -> String {
-        anstream::adapter::strip_str(&text(question, answer)).to_string()
+        anstream::adapter::strip_str(&text(question, answer, &Page { width: None, ..Page::sample() })).to_string()
     }
 
     #[test]
@@ -144,6 +146,14 @@ mod tests {
             "DENY  10.30.0.5 (dev) → 10.20.0.10 (accounting) tcp/22: no-rule — no rule lets dev reach accounting on tcp/22\n  \
              to allow it: segctl allow dev accounting tcp/22 --reason … --approved-by …"
         );
+    }
+
+    #[test]
+    fn a_narrow_page_gives_the_reason_a_line_of_its_own() {
+        let shown = anstream::adapter::strip_str(&text(&question(), &denied(), &Page::sample())).to_string();
+        assert!(shown.starts_with(
+            "DENY  10.30.0.5 (dev) → 10.20.0.10 (accounting) tcp/22: no-rule\n  no rule lets dev reach accounting on tcp/22\n"
+        ));
     }
 
     #[test]

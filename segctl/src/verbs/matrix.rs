@@ -37,7 +37,8 @@ fn text(cells: &[MatrixCell], page: &Page) -> String {
 }
 
 fn square(cells: &[MatrixCell], page: &Page) -> String {
-    let (rows, columns) = (names(cells, |cell| &cell.from_zone), names(cells, |cell| &cell.to_zone));
+    let (rows, mut columns) = (names(cells, |cell| &cell.from_zone), names(cells, |cell| &cell.to_zone));
+    columns.sort_by_key(|column| rows.iter().position(|row| row == column).unwrap_or(usize::MAX));
     let mut headings = vec!["FROM \\ TO"];
     headings.extend(&columns);
     let mut grid = Grid::new(&headings, page);

@@ -11,6 +11,7 @@ use segd::policy::Mode;
 use crate::cli::Session;
 use crate::client::{Answer, Call};
 use crate::failure::{Failure, NO};
+use crate::plain::cleaned;
 use crate::screen::{page, say};
 use crate::verbs::flows;
 use crate::words::{Page, count};
@@ -60,7 +61,7 @@ pub(crate) async fn audit(args: AuditArgs, session: &Session) -> anyhow::Result<
 /// Shows, asks, and puts a pair into enforce mode.
 pub(crate) async fn enforce(args: EnforceArgs, session: &Session) -> anyhow::Result<ExitCode> {
     let preview = put(session, &args.pair.request(Mode::Enforce, true), None).await?;
-    say(&previewed(&preview.body, &page()))?;
+    say(&previewed(&cleaned(&preview.body)?, &page()))?;
     if !args.yes && !agreed(&args.pair)? {
         say("nothing was changed")?;
         return Ok(ExitCode::from(NO));
