@@ -5,6 +5,7 @@
 //! `api` and `metrics` are what others see.
 
 pub mod api;
+pub mod compile;
 pub mod config;
 pub mod interfaces;
 pub mod policy;

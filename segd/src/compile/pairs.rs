@@ -1,0 +1,146 @@
+//! The pair trie, the rule sets that it leads to, and the tries from services to slots. It decides nothing: the plan has.
+
+use std::collections::{BTreeMap, HashMap};
+
+use segd_common::image::{Locator, PAGE_WORDS, Ref, rule_set};
+
+use super::leaf_of;
+use super::pages::{Kind, PageStore, Record};
+use super::plan::{Plan, RuleSet, ZoneFacts};
+use super::services::{CLASSES, has_ports};
+use super::slots::Slots;
+use super::strength::Segment;
+
+/// Lays everything between two zones and a slot; returns the pair trie and the failsafe's rule set.
+pub(super) fn lay(store: &mut PageStore, plan: &Plan, slots: &Slots) -> (Ref, Locator) {
+    let mut services = Services { store, slots, known: HashMap::new() };
+    let records: Vec<Record> = plan.sets.iter().map(|set| services.record(set)).collect();
+    let failsafe = plan.failsafe.as_ref().map(|set| services.record(set));
+    let failsafe = failsafe.map_or(Locator::NONE, |record| store.pack(Kind::RuleSets, &[(record, 0)])[0]);
+    let sets = lay_sets(store, plan, &records);
+    (lay_rows(store, plan, &sets), failsafe)
+}
+
+/// Packs the rule sets in the order of the first pair of zones that has them; returns them by index.
+fn lay_sets(store: &mut PageStore, plan: &Plan, records: &[Record]) -> Vec<Locator> {
+    let mut seen = vec![false; records.len()];
+    let mut order: Vec<(u64, usize)> = Vec::with_capacity(records.len());
+    let by_number = by_number(plan);
+    for from in &by_number {
+        for to in &by_number {
+            let Some(set) = (plan.rows[*from][*to] as usize).checked_sub(1) else { continue };
+            if !std::mem::replace(&mut seen[set], true) {
+                order.push((u64::from(plan.zones[*from].number) << 16 | u64::from(plan.zones[*to].number), set));
+            }
+        }
+    }
+    let packed: Vec<(Record, u64)> = order.iter().map(|(pair, set)| (records[*set], *pair)).collect();
+    let mut at = vec![Locator::NONE; records.len()];
+    for ((_, set), locator) in order.iter().zip(store.pack(Kind::RuleSets, &packed)) {
+        at[*set] = locator;
+    }
+    at
+}
+
+/// Indexes of the zones in the order of their numbers, which does not change when a file is turned around.
+fn by_number(plan: &Plan) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..plan.zones.len()).collect();
+    order.sort_by_key(|zone| plan.zones[*zone].number);
+    order
+}
+
+fn lay_rows(store: &mut PageStore, plan: &Plan, sets: &[Locator]) -> Ref {
+    let wide = plan.wide();
+    let mut known: HashMap<*const u32, Ref> = HashMap::new();
+    let mut rows = Vec::with_capacity(plan.rows.len());
+    for (row, zone) in plan.rows.iter().zip(&plan.zones) {
+        let laid = *known.entry(row.as_ptr()).or_insert_with(|| {
+            let entry = |(zone, set): (&ZoneFacts, &u32)| {
+                let at = (*set as usize).checked_sub(1).map_or(Locator::NONE, |set| sets[set]);
+                (zone.number, leaf_of(at))
+            };
+            let entries = plan.zones.iter().zip(row.iter()).map(entry);
+            by_zone(store, wide, Kind::Locators, entries, Ref::leaf(0))
+        });
+        rows.push((zone.number, laid));
+    }
+    by_zone(store, wide, Kind::Locators, rows.into_iter(), Ref::leaf(0))
+}
+
+/// Tables over a zone's number, of one byte or of two. What no entry has is `otherwise`.
+// The name says zone; an interface slot is a number of two bytes too.
+pub(super) fn by_zone(store: &mut PageStore, wide: bool, kind: Kind, entries: impl Iterator<Item = (u16, Ref)>, otherwise: Ref) -> Ref {
+    let mut tables = HashMap::new();
+    for (number, entry) in entries {
+        let [high, low] = number.to_be_bytes();
+        tables.entry(high).or_insert([otherwise; PAGE_WORDS])[usize::from(low)] = entry;
+    }
+    if !wide {
+        return tables.get(&0).map_or(otherwise, |table| store.table(kind, table));
+    }
+    let mut top = [otherwise; PAGE_WORDS];
+    for high in 0..=u8::MAX {
+        if let Some(table) = tables.get(&high) {
+            top[usize::from(high)] = store.table(kind, table);
+        }
+    }
+    store.table(kind, &top)
+}
+
+/// Makes the tries from services to slots.
+struct Services<'a, 'p> {
+    store: &'a mut PageStore,
+    slots: &'a Slots,
+    /// Most rule sets share most of their tries.
+    known: HashMap<(bool, &'p [Segment]), Ref>,
+}
+
+impl<'p> Services<'_, 'p> {
+    fn record(&mut self, set: &'p RuleSet) -> Record {
+        let mut record = [0; CLASSES + 2];
+        for (class, segments) in set.segments.iter().enumerate() {
+            record[class] = self.trie(has_ports(class), segments).0;
+        }
+        record[rule_set::DEFAULT] = self.slots.of_rest(set.rest).0;
+        record[rule_set::FLAGS] = if set.audit { rule_set::AUDIT } else { 0 };
+        record
+    }
+
+    fn trie(&mut self, ports: bool, segments: &'p [Segment]) -> Ref {
+        if let Some(known) = self.known.get(&(ports, segments)) {
+            return *known;
+        }
+        let trie = if ports { self.ports(segments) } else { self.numbers(segments) };
+        self.known.insert((ports, segments), trie);
+        trie
+    }
+
+    fn numbers(&mut self, segments: &[Segment]) -> Ref {
+        let mut table = [Ref::leaf(0); PAGE_WORDS];
+        for Segment { span, grant } in segments {
+            table[usize::from(span.low)..=usize::from(span.high)].fill(leaf_of(self.slots.of(*grant)));
+        }
+        self.store.table(Kind::Locators, &table)
+    }
+
+    fn ports(&mut self, segments: &[Segment]) -> Ref {
+        let mut top = [Ref::leaf(0); PAGE_WORDS];
+        let mut bottom: BTreeMap<u16, [Ref; PAGE_WORDS]> = BTreeMap::new();
+        for Segment { span, grant } in segments {
+            let leaf = leaf_of(self.slots.of(*grant));
+            for high in span.low >> 8..=span.high >> 8 {
+                let low = span.low.max(high << 8) & 0xff;
+                let last = span.high.min(high << 8 | 0xff) & 0xff;
+                if (low, last) == (0, 0xff) {
+                    top[usize::from(high)] = leaf;
+                } else {
+                    bottom.entry(high).or_insert([Ref::leaf(0); PAGE_WORDS])[usize::from(low)..=usize::from(last)].fill(leaf);
+                }
+            }
+        }
+        for (high, table) in bottom {
+            top[usize::from(high)] = self.store.table(Kind::Locators, &table);
+        }
+        self.store.table(Kind::Locators, &top)
+    }
+}

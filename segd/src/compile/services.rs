@@ -1,0 +1,64 @@
+//! Services as spans of keys, by the class of protocol that the image asks for. It knows nothing of rules.
+
+use segd_common::image::rule_set;
+use segd_common::packet::proto;
+
+use crate::policy::Service;
+
+/// Classes of protocols, in the order of a rule set's words.
+pub(super) const CLASSES: usize = 6;
+
+const _: () = assert!(rule_set::OTHER + 1 == CLASSES);
+
+/// Keys of one class, both ends included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Span {
+    pub(super) low: u16,
+    pub(super) high: u16,
+}
+
+const fn span(low: u16, high: u16) -> Span {
+    Span { low, high }
+}
+
+/// Obsolete types, and redirect, which changes routes, are never meant by "all of ICMP": source quench, redirect, timestamp,
+/// information and address mask.
+const ICMP: &[Span] = &[span(0, 3), span(6, 12), span(19, 255)];
+/// All but redirect.
+const ICMPV6: &[Span] = &[span(0, 136), span(138, 255)];
+const PORTS: &[Span] = &[span(0, u16::MAX)];
+const NUMBERS: &[Span] = &[span(0, 255)];
+
+/// Calls `each` with the class and the span of everything that `service` means.
+pub(super) fn for_each_span(service: Service, mut each: impl FnMut(usize, Span)) {
+    let mut all = |class: usize, spans: &[Span]| spans.iter().for_each(|span| each(class, *span));
+    let one = |number: u8| [span(number.into(), number.into())];
+    match service {
+        Service::Tcp(low, high) => all(rule_set::TCP, &[span(low, high)]),
+        Service::Udp(low, high) => all(rule_set::UDP, &[span(low, high)]),
+        Service::Sctp(low, high) => all(rule_set::SCTP, &[span(low, high)]),
+        Service::Icmp(None) => all(rule_set::ICMP, ICMP),
+        Service::Icmp(Some(kind)) => all(rule_set::ICMP, &one(kind)),
+        Service::Icmpv6(None) => all(rule_set::ICMPV6, ICMPV6),
+        Service::Icmpv6(Some(kind)) => all(rule_set::ICMPV6, &one(kind)),
+        Service::Proto(number) => all(rule_set::OTHER, &one(number)),
+        Service::Any => {
+            all(rule_set::TCP, PORTS);
+            all(rule_set::UDP, PORTS);
+            all(rule_set::SCTP, PORTS);
+            all(rule_set::ICMP, ICMP);
+            all(rule_set::ICMPV6, ICMPV6);
+            all(rule_set::OTHER, NUMBERS);
+        }
+    }
+}
+
+/// Whether the keys of a class are ports, of two bytes.
+pub(super) const fn has_ports(class: usize) -> bool {
+    matches!(class, rule_set::TCP | rule_set::UDP | rule_set::SCTP)
+}
+
+/// Whether a key of the `other` class is a protocol that has a class of its own, and is never asked for there.
+pub(super) const fn has_a_class(number: u16) -> bool {
+    matches!(number as u8, proto::TCP | proto::UDP | proto::SCTP | proto::ICMP | proto::ICMPV6)
+}
