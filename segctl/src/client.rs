@@ -147,11 +147,11 @@ impl Client {
         if response.status().is_success() { Ok(response) } else { Err(refusal(call, response).await) }
     }
 
-    fn not_connected(&self, source: io::Error) -> Failure {
+    fn not_connected(&self, said: io::Error) -> Failure {
         let socket = self.socket.clone();
-        match source.kind() {
-            io::ErrorKind::PermissionDenied => Failure::SocketClosed { socket, source },
-            _ => Failure::Unreachable { socket, source },
+        match said.kind() {
+            io::ErrorKind::PermissionDenied => Failure::SocketClosed { socket, said },
+            _ => Failure::Unreachable { socket, said },
         }
     }
 }

@@ -23,15 +23,15 @@ pub(crate) enum Failure {
     },
     /// Nobody answers on the socket.
     #[error(
-        "the daemon does not answer on {}: {source}\n  \
+        "the daemon does not answer on {}: {said}\n  \
          enforcement goes on in the kernel; start the daemon with systemctl start segd",
         socket.display()
     )]
     Unreachable {
         /// Where it should have listened.
         socket: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
+        /// What the system said. Not a source: it stands in the text already.
+        said: std::io::Error,
     },
     /// The daemon hung up, or said what is no answer.
     #[error(
@@ -45,15 +45,15 @@ pub(crate) enum Failure {
     },
     /// The system does not let the caller open the socket.
     #[error(
-        "may not open {}: {source}\n  \
+        "may not open {}: {said}\n  \
          reading needs the group segd, changing needs segd-admin; or type it again with sudo",
         socket.display()
     )]
     SocketClosed {
         /// The socket.
         socket: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
+        /// What the system said. Not a source: it stands in the text already.
+        said: std::io::Error,
     },
     /// The daemon refused, and said why.
     #[error("{}", Told(.0))]
@@ -141,7 +141,7 @@ mod tests {
     #[test]
     fn an_unreachable_daemon_is_told_apart_from_lost_enforcement() {
         let failure =
-            Failure::Unreachable { socket: "/run/segd/segd.sock".into(), source: std::io::ErrorKind::NotFound.into() };
+            Failure::Unreachable { socket: "/run/segd/segd.sock".into(), said: std::io::ErrorKind::NotFound.into() };
         assert_eq!(
             failure.to_string(),
             "the daemon does not answer on /run/segd/segd.sock: entity not found\n  \

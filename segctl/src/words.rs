@@ -86,10 +86,12 @@ fn scaled(number: u64, exact_below: u64, base: u64, units: &[&str]) -> String {
     format!("{whole}.{}{}", rest * 10 / base, units[unit])
 }
 
-/// A duration by its two largest parts: `3d 4h`, `12m 5s`, `0s`.
+/// A duration by its two largest parts: `3d 4h`, `12m 5s`, `0s`; a year has 365 days.
 pub(crate) fn span(duration: SignedDuration) -> String {
     let secs = duration.as_secs().max(0);
-    let parts = [(secs / 86_400, 'd'), (secs / 3600 % 24, 'h'), (secs / 60 % 60, 'm'), (secs % 60, 's')];
+    let days = secs / 86_400;
+    let parts =
+        [(days / 365, 'y'), (days % 365, 'd'), (secs / 3600 % 24, 'h'), (secs / 60 % 60, 'm'), (secs % 60, 's')];
     let Some(first) = parts.iter().position(|(amount, _)| *amount > 0) else { return "0s".into() };
     let told: Vec<String> = parts[first..]
         .iter()
@@ -148,8 +150,9 @@ mod tests {
 
     #[test]
     fn durations_are_told_by_their_two_largest_parts() {
-        let told = [0, 59, 125, 3600, 3601, 90_000, 8 * 86_400].map(|secs| span(SignedDuration::from_secs(secs)));
-        assert_eq!(told, ["0s", "59s", "2m 5s", "1h", "1h", "1d 1h", "8d"]);
+        let told = [0, 59, 125, 3600, 3601, 90_000, 8 * 86_400, 26_516 * 86_400]
+            .map(|secs| span(SignedDuration::from_secs(secs)));
+        assert_eq!(told, ["0s", "59s", "2m 5s", "1h", "1h", "1d 1h", "8d", "72y 236d"]);
     }
 
     #[test]

@@ -28,10 +28,9 @@ fn text(zones: &[ZoneView], page: &Page) -> String {
             IntraZone::Allow => toned("allow", Tone::Good),
             IntraZone::Deny => cell("deny"),
         };
-        let nothing = if zone.place.is_none() { "whatever matches nothing" } else { "-" };
         grid.row(vec![
             cell(&zone.name),
-            cell(list(&zone.networks, page.room(36), nothing)),
+            cell(list(&zone.networks, page.room(36), "-")),
             inside,
             cell(list(&zone.interfaces, page.room(16), "anywhere")),
         ]);
@@ -48,7 +47,7 @@ mod tests {
     fn zones_show_networks_members_and_where_they_may_be_seen() {
         let unzoned = ZoneView {
             name: "unzoned".into(),
-            description: None,
+            description: Some("Whatever is in no other zone".into()),
             networks: Vec::new(),
             interfaces: Vec::new(),
             intra_zone: IntraZone::Deny,
@@ -67,7 +66,8 @@ mod tests {
             shown,
             "\
 ZONE        NETWORKS                     INSIDE  SEEN ON
-unzoned     whatever matches nothing     deny    anywhere
+unzoned     -                            deny    anywhere
+    Whatever is in no other zone
 accounting  10.20.0.0/24, fd00:20::/64,  allow   lan20
             192.168.100.0/22
     Finance servers"
