@@ -9,3 +9,4 @@ pub mod compile;
 pub mod config;
 pub mod interfaces;
 pub mod policy;
+pub mod state;

@@ -1,5 +1,6 @@
-//! The control API: HTTP/1.1 and JSON over a Unix socket. `types` is what goes over it.
+//! The control API: HTTP/1.1 and JSON over a Unix socket. `types` is what goes over it, `peer` who may ask.
 
+pub mod peer;
 pub mod types;
 
 /// Where the daemon listens unless told otherwise.
