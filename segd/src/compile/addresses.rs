@@ -110,9 +110,10 @@ impl Nodes {
         for height in 1..=heights.max().unwrap_or(0) {
             for (index, node) in self.tables.iter().enumerate().filter(|(_, node)| node.height == height) {
                 let page = Page(node.words.0.map(|word| laid.of(Ref(word)).0));
-                laid.tables[index] = store.add(Kind::Values, page);
+                laid.tables[index] = store.add(Kind::Values, &page);
             }
-            let mut skips: Vec<usize> = (0..self.skips.len()).filter(|index| self.skips[*index].height == height).collect();
+            let mut skips: Vec<usize> =
+                (0..self.skips.len()).filter(|index| self.skips[*index].height == height).collect();
             skips.sort_by_key(|index| (self.skips[*index].place, self.skips[*index].words[skip::COUNT]));
             let record = |index: &usize| {
                 let Node { words, place, .. } = &self.skips[*index];
@@ -158,4 +159,3 @@ impl Laid {
         }
     }
 }
-

@@ -35,7 +35,9 @@ impl Pages for HostPages {
 
 /// The image found no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the policy's image needs {needed} pages, and there was room for {placed} of them; use fewer zones, networks or rules")]
+#[error(
+    "the policy's image needs {needed} pages, and there was room for {placed} of them; use fewer zones, networks or rules"
+)]
 pub struct NoRoom {
     /// Pages of the image.
     pub needed: u32,
@@ -46,7 +48,13 @@ pub struct NoRoom {
 impl Image {
     pub(super) fn new(store: PageStore, root: Root, plan: Plan, marks: Marks) -> Self {
         let (pages, kinds) = store.into_pages();
-        Self { pages: Arc::new(HostPages(pages)), kinds: kinds.into(), root, plan: Arc::new(plan), marks: Arc::new(marks) }
+        Self {
+            pages: Arc::new(HostPages(pages)),
+            kinds: kinds.into(),
+            root,
+            plan: Arc::new(plan),
+            marks: Arc::new(marks),
+        }
     }
 
     /// How many pages it takes at the most; pages that are already there are shared.

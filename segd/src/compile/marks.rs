@@ -74,8 +74,12 @@ pub(super) fn gather(policy: &Policy, facts: &Facts, registry: &Registry) -> Res
     }
     facts.host.iter().for_each(|address| marks.add((*address).into(), Mark::Zone(Strength::Host, zone::HOST)));
     policy.failsafe.from.iter().for_each(|network| marks.add(*network, Mark::Flags(Place::FAILSAFE)));
-    MARTIANS.iter().for_each(|(network, flags)| marks.add(known(network), Mark::Flags(*flags)));
-    TUNNELS.iter().for_each(|network| marks.add(known(network), Mark::Zone(Strength::Withheld, zone::UNZONED)));
+    for (network, flags) in MARTIANS {
+        marks.add(known(network), Mark::Flags(*flags));
+    }
+    for network in TUNNELS {
+        marks.add(known(network), Mark::Zone(Strength::Withheld, zone::UNZONED));
+    }
     marks.v4.sort_unstable();
     marks.v6.sort_unstable();
     Ok(marks)

@@ -60,7 +60,9 @@ impl Matrix {
             (None, Some(to)) => to.iter().for_each(|zone| say(&mut self.columns[*zone])),
             (Some(from), Some(to)) => {
                 for row in from {
-                    to.iter().for_each(|column| say(self.cells[*row].entry(*column).or_default()));
+                    for column in to {
+                        say(self.cells[*row].entry(*column).or_default());
+                    }
                 }
             }
         }

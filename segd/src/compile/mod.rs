@@ -3,6 +3,7 @@
 
 mod addresses;
 mod clock;
+mod compare;
 mod facts;
 mod image;
 mod marks;
@@ -21,6 +22,7 @@ mod strength;
 mod tests;
 
 pub use clock::Clock;
+pub use compare::{Change, compare};
 
 pub use facts::{Facts, InterfaceFact};
 pub use image::{HostPages, Image, NoRoom};
@@ -47,7 +49,9 @@ pub enum CompileError {
     #[error("no number is left for zone {0}: there may be {MAX_ZONES} zones; join zones that have the same rules")]
     TooManyZones(ZoneName),
     /// The numbers of rules have run out.
-    #[error("no number is left for rule {0}: there may be {MAX_RULES} rules; join rules that differ in their zones only")]
+    #[error(
+        "no number is left for rule {0}: there may be {MAX_RULES} rules; join rules that differ in their zones only"
+    )]
     TooManyRules(String),
     /// The policy was not checked.
     #[error("{place}: zone {zone} is not defined; define it under zones, or correct its name")]

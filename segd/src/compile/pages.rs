@@ -33,10 +33,10 @@ pub(super) struct PageStore {
 
 impl PageStore {
     /// The number of this page.
-    pub(super) fn add(&mut self, kind: Kind, page: Page) -> u32 {
+    pub(super) fn add(&mut self, kind: Kind, page: &Page) -> u32 {
         let Self { pages, kinds, known } = self;
-        *known.entry((kind, page)).or_insert_with(|| {
-            pages.push(page);
+        *known.entry((kind, *page)).or_insert_with(|| {
+            pages.push(*page);
             kinds.push(kind);
             pages.len() as u32
         })
@@ -46,7 +46,7 @@ impl PageStore {
     pub(super) fn table(&mut self, kind: Kind, entries: &[Ref; PAGE_WORDS]) -> Ref {
         match lone_leaf(entries) {
             Some(leaf) => leaf,
-            None => Ref::table(self.add(kind, Page(entries.map(|entry| entry.0)))),
+            None => Ref::table(self.add(kind, &Page(entries.map(|entry| entry.0)))),
         }
     }
 
@@ -63,7 +63,7 @@ impl PageStore {
             for (place, (record, _)) in page.0.chunks_exact_mut(RECORD_WORDS).zip(chunk) {
                 place.copy_from_slice(record);
             }
-            let number = self.add(kind, page);
+            let number = self.add(kind, &page);
             locators.extend((0..end as u32).map(|index| Locator::at(number, index)));
             rest = after;
         }
@@ -87,7 +87,7 @@ fn ends_page(stable: u64) -> bool {
     let mut mixed = stable.wrapping_add(0x9e37_79b9_7f4a_7c15);
     mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    (mixed ^ mixed >> 31) % 24 == 0
+    (mixed ^ mixed >> 31).is_multiple_of(24)
 }
 
 /// Host page numbers to those of another place: entry n is the number of page n there, entry 0 is unused.
@@ -123,7 +123,9 @@ pub(super) fn relocated(page: &Page, kind: Kind, moves: &Moves<'_>) -> Page {
         Kind::Values => page.0.iter_mut().for_each(|word| *word = moves.value(Ref(*word)).0),
         Kind::Locators => page.0.iter_mut().for_each(|word| *word = moves.located(Ref(*word)).0),
         Kind::Skips => each_record(&mut page, |record| record[skip::NEXT] = moves.value(Ref(record[skip::NEXT])).0),
-        Kind::Slots => each_record(&mut page, |record| record[slot::THEN] = moves.locator(Locator(record[slot::THEN])).0),
+        Kind::Slots => {
+            each_record(&mut page, |record| record[slot::THEN] = moves.locator(Locator(record[slot::THEN])).0);
+        }
         Kind::RuleSets => each_record(&mut page, |record| {
             record[..=rule_set::OTHER].iter_mut().for_each(|word| *word = moves.located(Ref(*word)).0);
             record[rule_set::DEFAULT] = moves.locator(Locator(record[rule_set::DEFAULT])).0;

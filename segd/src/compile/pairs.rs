@@ -69,7 +69,13 @@ fn lay_rows(store: &mut PageStore, plan: &Plan, sets: &[Locator]) -> Ref {
 
 /// Tables over a zone's number, of one byte or of two. What no entry has is `otherwise`.
 // The name says zone; an interface slot is a number of two bytes too.
-pub(super) fn by_zone(store: &mut PageStore, wide: bool, kind: Kind, entries: impl Iterator<Item = (u16, Ref)>, otherwise: Ref) -> Ref {
+pub(super) fn by_zone(
+    store: &mut PageStore,
+    wide: bool,
+    kind: Kind,
+    entries: impl Iterator<Item = (u16, Ref)>,
+    otherwise: Ref,
+) -> Ref {
     let mut tables = HashMap::new();
     for (number, entry) in entries {
         let [high, low] = number.to_be_bytes();
@@ -134,7 +140,8 @@ impl<'p> Services<'_, 'p> {
                 if (low, last) == (0, 0xff) {
                     top[usize::from(high)] = leaf;
                 } else {
-                    bottom.entry(high).or_insert([Ref::leaf(0); PAGE_WORDS])[usize::from(low)..=usize::from(last)].fill(leaf);
+                    bottom.entry(high).or_insert([Ref::leaf(0); PAGE_WORDS])[usize::from(low)..=usize::from(last)]
+                        .fill(leaf);
                 }
             }
         }

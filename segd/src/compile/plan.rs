@@ -79,8 +79,16 @@ impl Plan {
         let mut sets = Sets::new(&matrix, policy);
         let rows = sets.rows();
         let guarded = !policy.failsafe.from.is_empty() && !policy.failsafe.services.is_empty();
-        let failsafe = guarded.then(|| RuleSet { segments: failsafe(&policy.failsafe.services), rest: Rest::Deny, audit: false });
-        Ok(Self { now: facts.now, zones: zone_names(policy).map(zone).collect(), rules: rules.collect(), sets: sets.all, rows, failsafe })
+        let failsafe =
+            guarded.then(|| RuleSet { segments: failsafe(&policy.failsafe.services), rest: Rest::Deny, audit: false });
+        Ok(Self {
+            now: facts.now,
+            zones: zone_names(policy).map(zone).collect(),
+            rules: rules.collect(),
+            sets: sets.all,
+            rows,
+            failsafe,
+        })
     }
 
     /// Whether a zone's number takes two bytes.
@@ -88,9 +96,9 @@ impl Plan {
         self.zones.iter().any(|zone| zone.number > 255)
     }
 
-    /// The rule set of a pair of zone indexes.
-    pub(super) fn set(&self, from: usize, to: usize) -> Option<&RuleSet> {
-        self.sets.get((self.rows[from][to] as usize).checked_sub(1)?)
+    /// The rule set that a row names so.
+    pub(super) fn numbered(&self, entry: u32) -> Option<&RuleSet> {
+        self.sets.get((entry as usize).checked_sub(1)?)
     }
 }
 

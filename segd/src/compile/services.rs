@@ -1,7 +1,6 @@
 //! Services as spans of keys, by the class of protocol that the image asks for. It knows nothing of rules.
 
 use segd_common::image::rule_set;
-use segd_common::packet::proto;
 
 use crate::policy::Service;
 
@@ -58,7 +57,35 @@ pub(super) const fn has_ports(class: usize) -> bool {
     matches!(class, rule_set::TCP | rule_set::UDP | rule_set::SCTP)
 }
 
-/// Whether a key of the `other` class is a protocol that has a class of its own, and is never asked for there.
-pub(super) const fn has_a_class(number: u16) -> bool {
-    matches!(number as u8, proto::TCP | proto::UDP | proto::SCTP | proto::ICMP | proto::ICMPV6)
+/// What a class is called in a zone file.
+const NAMES: [&str; CLASSES] = ["tcp", "udp", "sctp", "icmp", "icmpv6", "proto"];
+
+/// The highest key of a class.
+pub(super) const fn last_key(class: usize) -> u16 {
+    if has_ports(class) { u16::MAX } else { 255 }
+}
+
+/// Spans of classes in the words of a zone file: all of them together are `any`, and all that is meant by ICMP is `icmp`.
+pub(super) fn worded(spans: &[(usize, Span)]) -> Vec<String> {
+    let meant = |service: Service| {
+        let mut all = Vec::new();
+        for_each_span(service, |class, span| all.push((class, span)));
+        all
+    };
+    let whole = (0..CLASSES).all(|class| spans.contains(&(class, span(0, last_key(class)))));
+    if whole || spans == meant(Service::Any) {
+        return vec![Service::Any.to_string()];
+    }
+    let mut words: Vec<String> = Vec::new();
+    for (class, name) in NAMES.iter().enumerate() {
+        let own: Vec<(usize, Span)> = spans.iter().copied().filter(|(other, _)| *other == class).collect();
+        let icmp = [Service::Icmp(None), Service::Icmpv6(None)].into_iter().find(|service| own == meant(*service));
+        match icmp {
+            Some(service) => words.push(service.to_string()),
+            None => words.extend(own.iter().map(|(_, Span { low, high })| {
+                if low == high { format!("{name}/{low}") } else { format!("{name}/{low}-{high}") }
+            })),
+        }
+    }
+    words
 }

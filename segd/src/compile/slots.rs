@@ -54,7 +54,11 @@ impl Slots {
     }
 
     fn ruleless(&self, reason: Reason) -> Locator {
-        RULELESS.iter().zip(0..).find(|(other, _)| **other == reason).map_or(Locator::NONE, |(_, index)| Locator::at(self.ruleless, index))
+        RULELESS
+            .iter()
+            .zip(0..)
+            .find(|(other, _)| **other == reason)
+            .map_or(Locator::NONE, |(_, index)| Locator::at(self.ruleless, index))
     }
 
     fn lay_chained(&mut self, store: &mut PageStore, plan: &Plan, clock: &Clock) {
@@ -83,7 +87,7 @@ fn lay_ruleless(store: &mut PageStore) -> u32 {
         place[slot::FLAGS] = reason as u32;
         place[slot::RULE] = slot::NO_RULE;
     }
-    store.add(Kind::Slots, page)
+    store.add(Kind::Slots, &page)
 }
 
 fn lay_alone(store: &mut PageStore, rules: &[RuleFacts], clock: &Clock) -> Vec<Locator> {
@@ -93,7 +97,8 @@ fn lay_alone(store: &mut PageStore, rules: &[RuleFacts], clock: &Clock) -> Vec<L
         let start = (rule.number % PAGE_RECORDS) as usize * RECORD_WORDS;
         words[start..start + RECORD_WORDS].copy_from_slice(&record(rule, clock));
     }
-    let at: BTreeMap<u32, u32> = pages.into_iter().map(|(group, page)| (group, store.add(Kind::Slots, page))).collect();
+    let at: BTreeMap<u32, u32> =
+        pages.into_iter().map(|(group, page)| (group, store.add(Kind::Slots, &page))).collect();
     rules.iter().map(|rule| Locator::at(at[&(rule.number / PAGE_RECORDS)], rule.number % PAGE_RECORDS)).collect()
 }
 

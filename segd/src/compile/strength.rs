@@ -134,13 +134,17 @@ fn push_merged(segments: &mut Vec<Segment>, next: Segment) {
 /// What the failsafe list allows.
 pub(super) fn failsafe(services: &[Service]) -> Segments {
     let mut spans: [Vec<Span>; CLASSES] = Default::default();
-    services.iter().for_each(|service| for_each_span(*service, |class, span| spans[class].push(span)));
+    for service in services {
+        for_each_span(*service, |class, span| spans[class].push(span));
+    }
     spans.map(|mut spans| {
         spans.sort_unstable_by_key(|span| span.low);
         let mut segments: Vec<Segment> = Vec::new();
         for span in spans {
             match segments.last_mut() {
-                Some(last) if u32::from(last.span.high) + 1 >= u32::from(span.low) => last.span.high = last.span.high.max(span.high),
+                Some(last) if u32::from(last.span.high) + 1 >= u32::from(span.low) => {
+                    last.span.high = last.span.high.max(span.high);
+                }
                 _ => segments.push(Segment { span, grant: Grant::Failsafe }),
             }
         }

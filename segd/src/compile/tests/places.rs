@@ -60,7 +60,7 @@ fn naive(policy: &Policy, facts: &Facts, registry: &Registry, address: IpAddr) -
             longer(network.prefix_len(), registry.zone_id(&zone.name.0).unwrap());
         }
     }
-    let number = if facts.host.contains(&address) { 1 } else { best.1 as u32 };
+    let number = if facts.host.contains(&address) { 1 } else { best.1.cast_unsigned() };
     Place(number | flags(policy, address))
 }
 
@@ -138,8 +138,13 @@ fn an_address_of_this_machine_is_host_whatever_zone_its_network_is_in() {
 #[test]
 fn tunnelling_prefixes_are_unzoned_unless_a_zone_names_them() {
     let wide = compiled(&Policy { zones: vec![zone("all", &["::/0"])], ..Policy::default() });
-    let named = compiled(&Policy { zones: vec![zone("all", &["::/0", "2002::/16"]), zone("part", &["2001:0:1::/48"])], ..Policy::default() });
-    for (address, in_wide, in_named) in [("2002:a00::1", 0, 3), ("2001:0:1::1", 0, 4), ("2001:0:2::1", 0, 0), ("::10.0.0.1", 0, 0), ("2001:1::", 3, 3)] {
+    let named = compiled(&Policy {
+        zones: vec![zone("all", &["::/0", "2002::/16"]), zone("part", &["2001:0:1::/48"])],
+        ..Policy::default()
+    });
+    for (address, in_wide, in_named) in
+        [("2002:a00::1", 0, 3), ("2001:0:1::1", 0, 4), ("2001:0:2::1", 0, 0), ("::10.0.0.1", 0, 0), ("2001:1::", 3, 3)]
+    {
         assert_eq!(place(wide.root(), &wide, address), Place(in_wide), "{address}");
         assert_eq!(place(named.root(), &named, address), Place(in_named), "{address}");
     }
@@ -148,13 +153,17 @@ fn tunnelling_prefixes_are_unzoned_unless_a_zone_names_them() {
 #[test]
 fn a_single_host_takes_skip_records_and_not_a_page_for_each_byte() {
     let empty = compiled(&Policy::default()).page_count();
-    let image = compiled(&Policy { zones: vec![zone("one", &["2a00:1234:5678:9abc:def0:1234:5678:9abc/128"])], ..Policy::default() });
+    let image = compiled(&Policy {
+        zones: vec![zone("one", &["2a00:1234:5678:9abc:def0:1234:5678:9abc/128"])],
+        ..Policy::default()
+    });
     assert!(image.page_count() <= empty + 4, "{} pages, {empty} without it", image.page_count());
 }
 
 #[test]
 fn zones_with_interfaces_are_seen_there_and_all_others_everywhere() {
-    let mut policy = Policy { zones: vec![zone("lan", &["10.0.0.0/8"]), zone("rest", &["0.0.0.0/0"])], ..Policy::default() };
+    let mut policy =
+        Policy { zones: vec![zone("lan", &["10.0.0.0/8"]), zone("rest", &["0.0.0.0/0"])], ..Policy::default() };
     let everywhere = compiled(&policy);
     policy.zones[0].interfaces = vec!["lan*".parse().unwrap(), "wan0".parse().unwrap()];
     policy.zones[1].interfaces = vec!["wan?".parse().unwrap()];

@@ -17,7 +17,9 @@ fn one_zone() -> impl Strategy<Value = &'static str> {
 }
 
 fn service() -> impl Strategy<Value = Service> {
-    let port = prop::sample::select(vec![0_u16, 1, 80, 254, 255, 256, 257, 300, 511, 512, 1000, 65_279, 65_280, 65_534, 65_535]);
+    let port = prop::sample::select(vec![
+        0_u16, 1, 80, 254, 255, 256, 257, 300, 511, 512, 1000, 65_279, 65_280, 65_534, 65_535,
+    ]);
     let range = (port.clone(), port).prop_map(|(one, other)| (one.min(other), one.max(other)));
     let kind = prop::sample::select(vec![None, Some(0_u8), Some(5), Some(8), Some(13), Some(137), Some(255)]);
     prop_oneof![
@@ -78,8 +80,12 @@ fn names(zones: &[ZoneRef], name: &str) -> bool {
 fn covers(service: Service, protocol: u8, key: u16) -> bool {
     let range = |low: u16, high: u16| low <= key && key <= high;
     match (service, protocol) {
-        (Service::Tcp(low, high), proto::TCP) | (Service::Udp(low, high), proto::UDP) | (Service::Sctp(low, high), proto::SCTP) => range(low, high),
-        (Service::Icmp(Some(kind)), proto::ICMP) | (Service::Icmpv6(Some(kind)), proto::ICMPV6) => key == u16::from(kind),
+        (Service::Tcp(low, high), proto::TCP)
+        | (Service::Udp(low, high), proto::UDP)
+        | (Service::Sctp(low, high), proto::SCTP) => range(low, high),
+        (Service::Icmp(Some(kind)), proto::ICMP) | (Service::Icmpv6(Some(kind)), proto::ICMPV6) => {
+            key == u16::from(kind)
+        }
         (Service::Icmp(None) | Service::Any, proto::ICMP) => ![4, 5, 13, 14, 15, 16, 17, 18].contains(&key),
         (Service::Icmpv6(None) | Service::Any, proto::ICMPV6) => key != 137,
         (Service::Any, _) => true,
@@ -91,7 +97,10 @@ fn covers(service: Service, protocol: u8, key: u16) -> bool {
 /// Whether a pair is only watched: the entry that names most of it holds, enforce of two as good.
 fn watched(policy: &Policy, from: &str, to: &str) -> bool {
     let named = |zone: &ZoneRef| usize::from(*zone != ZoneRef::Any);
-    let fitting = policy.pairs.iter().filter(|pair| names(std::slice::from_ref(&pair.from), from) && names(std::slice::from_ref(&pair.to), to));
+    let fitting = policy
+        .pairs
+        .iter()
+        .filter(|pair| names(std::slice::from_ref(&pair.from), from) && names(std::slice::from_ref(&pair.to), to));
     let best = fitting.max_by_key(|pair| (named(&pair.from) + named(&pair.to), pair.mode == Mode::Enforce));
     policy.mode == Mode::Audit || best.is_some_and(|pair| pair.mode == Mode::Audit)
 }
@@ -107,12 +116,18 @@ struct Expected {
 
 fn naive(policy: &Policy, pair: (&str, &str), asked: (u8, u16), elapsed: u64) -> Expected {
     let (protocol, key) = asked;
-    let ended = |rule: &Rule| rule.expires.is_some_and(|end| (end.as_second() - now().as_second()) * i64::from(HZ) <= elapsed as i64);
+    let ended = |rule: &Rule| {
+        rule.expires.is_some_and(|end| (end.as_second() - now().as_second()) * i64::from(HZ) <= elapsed.cast_signed())
+    };
     let covering: Vec<(usize, &Rule)> = policy
         .rules
         .iter()
         .enumerate()
-        .filter(|(_, rule)| names(&rule.from, pair.0) && names(&rule.to, pair.1) && rule.services.iter().any(|service| covers(*service, protocol, key)))
+        .filter(|(_, rule)| {
+            names(&rule.from, pair.0)
+                && names(&rule.to, pair.1)
+                && rule.services.iter().any(|service| covers(*service, protocol, key))
+        })
         .collect();
     let strongest = |mode: Mode| {
         let live = covering.iter().filter(|(_, rule)| rule.mode == mode && !ended(rule));
@@ -132,7 +147,10 @@ fn naive(policy: &Policy, pair: (&str, &str), asked: (u8, u16), elapsed: u64) ->
         let would = if any_enforced { Reason::Expired } else { default };
         return Expected { reason: Reason::Audit, would, rules: vec![*index as u32], log: rule.log };
     }
-    let intra = policy.zones.iter().any(|zone| zone.intra_zone == IntraZone::Allow && (zone.name.0.as_str(), zone.name.0.as_str()) == pair);
+    let intra = policy
+        .zones
+        .iter()
+        .any(|zone| zone.intra_zone == IntraZone::Allow && (zone.name.0.as_str(), zone.name.0.as_str()) == pair);
     if intra {
         return Expected { reason: Reason::IntraZone, would: Reason::IntraZone, rules: none, log: false };
     }
@@ -157,7 +175,10 @@ fn keys(policy: &Policy, protocol: u8) -> Vec<u16> {
         Service::Proto(number) => [u16::from(number); 2],
         Service::Any => [0, u16::MAX],
     });
-    let mut keys: Vec<u16> = edges.flat_map(|key| [key.wrapping_sub(1), key, key.wrapping_add(1)]).chain([3, 4, 5, 6, 12, 13, 18, 19, 136, 137, 138]).collect();
+    let mut keys: Vec<u16> = edges
+        .flat_map(|key| [key.wrapping_sub(1), key, key.wrapping_add(1)])
+        .chain([3, 4, 5, 6, 12, 13, 18, 19, 136, 137, 138])
+        .collect();
     match protocol {
         proto::TCP | proto::UDP | proto::SCTP => {}
         proto::ICMP | proto::ICMPV6 => keys.retain(|key| *key < 256),
@@ -205,15 +226,19 @@ fn the_failsafe_passes_what_it_lists_and_nothing_else() {
         judge(image.pages(), image.root(), &question, JIFFIES).reason
     };
     let failsafe = Place::FAILSAFE | 3;
-    assert_eq!([19, 20, 22, 26, 27].map(|port| reason(failsafe, port)), [Reason::NoRule, Reason::Failsafe, Reason::Failsafe, Reason::Failsafe, Reason::NoRule]);
+    assert_eq!(
+        [19, 20, 22, 26, 27].map(|port| reason(failsafe, port)),
+        [Reason::NoRule, Reason::Failsafe, Reason::Failsafe, Reason::Failsafe, Reason::NoRule]
+    );
     assert_eq!(reason(3, 22), Reason::NoRule);
 }
 
 #[test]
 fn zones_beyond_255_take_two_bytes() {
-    let mut policy = Policy::default();
-    policy.zones = (0..600_u32).map(|n| zone(&format!("z{n}"), &[&format!("10.{}.{}.0/24", n / 256, n % 256)])).collect();
-    policy.rules = vec![rule("far", "z599", "z1", &["tcp/80"]), rule("all", "any", "z300", &["tcp/81"])];
+    let network = |n: u32| format!("10.{}.{}.0/24", n / 256, n % 256);
+    let zones = (0..600).map(|n| zone(&format!("z{n}"), &[&network(n)])).collect();
+    let rules = vec![rule("far", "z599", "z1", &["tcp/80"]), rule("all", "any", "z300", &["tcp/81"])];
+    let policy = Policy { zones, rules, ..Policy::default() };
     let image = compiled(&policy);
     let reason = |from: u16, to: u16, port: u16| ask(&image, from, to, (proto::TCP, port), JIFFIES).reason;
     assert_eq!(reason(602, 4, 80), Reason::Rule);

@@ -37,8 +37,8 @@ impl Elsewhere {
 
 /// `zones` networks of IPv4 and IPv6, and `rules` between them.
 fn large(zones: u32, prefixes: u32, rules: u32) -> Policy {
-    let mut policy = Policy::default();
-    policy.zones = (0..zones).map(|n| zone(&format!("z{n}"), &[])).collect();
+    let zone_list = (0..zones).map(|n| zone(&format!("z{n}"), &[])).collect();
+    let mut policy = Policy { zones: zone_list, ..Policy::default() };
     for n in 0..prefixes {
         let mixed = n.wrapping_mul(2_654_435_761);
         let v4 = format!("{}.{}.{}.0/24", 11 + n % 89, mixed >> 8 & 0xff, mixed >> 16 & 0xff);
@@ -66,18 +66,26 @@ fn an_image_decides_the_same_wherever_it_is_placed() {
     let image = compiled(&policy);
     let mut elsewhere = Elsewhere::new(image.page_count() + 500);
     let root = elsewhere.place(&image).unwrap();
-    let addresses: Vec<std::net::IpAddr> = policy.zones.iter().flat_map(|zone| zone.networks.iter().take(3).map(ipnet::IpNet::broadcast)).collect();
+    let addresses: Vec<std::net::IpAddr> =
+        policy.zones.iter().flat_map(|zone| zone.networks.iter().take(3).map(ipnet::IpNet::broadcast)).collect();
     for src in &addresses {
         for dst in &addresses {
             for service in ["tcp/22", "tcp/1007", "tcp/1046", "udp/53", "udp/54", "icmp"] {
                 let question = Question { src: *src, dst: *dst, service: service.parse().unwrap() };
                 for now in [JIFFIES, u64::MAX] {
-                    assert_eq!(answer(&elsewhere.pages, &root, &question, now), image.answer(&question, now), "{question:?}");
+                    assert_eq!(
+                        answer(&elsewhere.pages, &root, &question, now),
+                        image.answer(&question, now),
+                        "{question:?}"
+                    );
                 }
             }
         }
     }
-    assert_eq!(root, Root { v4: root.v4, v6: root.v6, pairs: root.pairs, seen: root.seen, failsafe: root.failsafe, ..*image.root() });
+    assert_eq!(
+        root,
+        Root { v4: root.v4, v6: root.v6, pairs: root.pairs, seen: root.seen, failsafe: root.failsafe, ..*image.root() }
+    );
 }
 
 #[test]
@@ -137,5 +145,9 @@ fn ten_thousand_prefixes_and_ten_thousand_rules() {
     let mut map = Elsewhere::new(image.page_count());
     let start = Instant::now();
     map.place(&image).unwrap();
-    println!("10k prefixes, 10k rules, 250 zones: compiled in {compile:?}, placed in {:?}, {} pages", start.elapsed(), image.page_count());
+    println!(
+        "10k prefixes, 10k rules, 250 zones: compiled in {compile:?}, placed in {:?}, {} pages",
+        start.elapsed(),
+        image.page_count()
+    );
 }
