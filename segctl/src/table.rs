@@ -19,6 +19,7 @@ pub(crate) struct Grid {
 
 /// What has to be known of a row to find its lines again.
 struct Row {
+    above: Option<String>,
     height: usize,
     notes: Vec<String>,
 }
@@ -47,7 +48,14 @@ impl Grid {
     pub(crate) fn row(&mut self, cells: Vec<Cell>) {
         let height = cells.iter().map(|cell| cell.content().lines().count()).max().unwrap_or(1).max(1);
         self.table.add_row(cells);
-        self.rows.push(Row { height, notes: Vec::new() });
+        self.rows.push(Row { above: None, height, notes: Vec::new() });
+    }
+
+    /// Puts a line above the last row: a name that would make its column too wide for the page.
+    pub(crate) fn above(&mut self, text: &str) {
+        if let Some(row) = self.rows.last_mut() {
+            row.above = Some(Tone::Head.paint(text));
+        }
     }
 
     /// Adds a line under the last row; empty text adds none. Line feeds in it are blanks: what it says must not look like
@@ -65,11 +73,19 @@ impl Grid {
         let mut lines = self.table.lines().map(|line| line.trim_end().to_owned());
         let mut text: Vec<String> = lines.by_ref().take(1).collect();
         for row in &self.rows {
+            text.extend(row.above.clone());
             text.extend(lines.by_ref().take(row.height));
             text.extend(row.notes.iter().cloned());
         }
         text.join("\n")
     }
+}
+
+/// Whether the widest line of a table has room on the page.
+pub(crate) fn fits(table: &str, page: &Page) -> bool {
+    let plain = anstream::adapter::strip_str(table).to_string();
+    let widest = plain.lines().map(|line| line.chars().count()).max().unwrap_or(0);
+    page.width.is_none_or(|width| widest <= usize::from(width))
 }
 
 /// A plain cell.

@@ -7,7 +7,7 @@ use segd::api::types::MatrixCell;
 use segd::policy::Mode;
 
 use crate::cli::Session;
-use crate::table::{Grid, cell, toned};
+use crate::table::{Grid, cell, fits, toned};
 use crate::words::{Page, Tone, count};
 
 const LEGEND: &str = "\
@@ -29,10 +29,7 @@ pub(crate) async fn run(session: &Session) -> anyhow::Result<ExitCode> {
 /// As a square where it fits, else as a list of the pairs that have something to show.
 fn text(cells: &[MatrixCell], page: &Page) -> String {
     let square = square(cells, page);
-    let plain = anstream::adapter::strip_str(&square).to_string();
-    let widest = plain.lines().map(|line| line.chars().count()).max().unwrap_or(0);
-    let fits = page.width.is_none_or(|width| widest <= usize::from(width));
-    let table = if fits { square } else { list(cells, page) };
+    let table = if fits(&square, page) { square } else { list(cells, page) };
     format!("{table}\n\n{}", Tone::Quiet.paint(LEGEND))
 }
 

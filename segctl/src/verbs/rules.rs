@@ -7,7 +7,7 @@ use segd::api::types::{Names, RuleView};
 use segd::policy::Mode;
 
 use crate::cli::Session;
-use crate::table::{Grid, cell, list, toned};
+use crate::table::{Grid, cell, fits, list, toned};
 use crate::words::{Page, Tone, ago, count, left};
 
 /// A rule that ends within this many hours is shown as a warning.
@@ -47,10 +47,25 @@ fn text(rules: &[RuleView], page: &Page) -> String {
     if rules.is_empty() {
         return "no such rule, so nothing is allowed by one\n  to allow something: segctl allow FROM TO SERVICE --reason R --approved-by A".into();
     }
-    let mut grid = Grid::new(&["RULE", "FROM", "TO", "SERVICES", ">HITS", "LAST HIT", "LEFT"], page);
+    let beside = grid(rules, page, Ids::Beside);
+    if fits(&beside, page) { beside } else { grid(rules, page, Ids::Above) }
+}
+
+/// Where a rule's id stands. It is never broken, so that it can be copied.
+#[derive(Clone, Copy, PartialEq)]
+enum Ids {
+    /// In a column of its own.
+    Beside,
+    /// On a line of its own: the longest one left no room.
+    Above,
+}
+
+fn grid(rules: &[RuleView], page: &Page, ids: Ids) -> String {
+    let first = if ids == Ids::Beside { "RULE" } else { "" };
+    let mut grid = Grid::new(&[first, "FROM", "TO", "SERVICES", ">HITS", "LAST HIT", "LEFT"], page);
     for rule in rules {
         grid.row(vec![
-            cell(&rule.id),
+            cell(if ids == Ids::Beside { rule.id.as_str() } else { "" }),
             cell(list(rule.from.as_slice(), page.room(12), "-")),
             cell(list(rule.to.as_slice(), page.room(12), "-")),
             cell(list(&rule.services, page.room(12), "-")),
@@ -58,6 +73,9 @@ fn text(rules: &[RuleView], page: &Page) -> String {
             cell(ago(rule.last_hit, page)),
             time_left(rule, page),
         ]);
+        if ids == Ids::Above {
+            grid.above(&rule.id);
+        }
         grid.note(&said_of(rule));
     }
     grid.text()
@@ -142,6 +160,21 @@ dev-reads-ledger  dev        accounting  ledger,         120  3m ago    218d 4h
 old               dev, ops,  accounting  any               0  never     expired
                   internet
     audit only: passes and is reported; each new connection is reported"
+        );
+    }
+
+    #[test]
+    fn an_id_that_leaves_no_room_stands_above_its_row_unbroken() {
+        let long = RuleView { id: "accounting-reads-all-that-dev-has".into(), log: true, ..rule() };
+        let shown = anstream::adapter::strip_str(&text(&[long], &Page::sample())).to_string();
+        assert_eq!(
+            shown,
+            "   FROM  TO          SERVICES       HITS  LAST HIT  LEFT
+accounting-reads-all-that-dev-has
+   dev   accounting  ledger,         120  3m ago    218d 4h
+                     tcp/8000-8010
+    Nightly reconciliation reads the ledger; approved by
+    finance-lead@example.com; SEC-142; each new connection is reported"
         );
     }
 
