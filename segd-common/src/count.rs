@@ -5,8 +5,9 @@ use core::cell::Cell;
 use crate::env::Env;
 use crate::reason::Reason;
 
-/// Room for reasons; larger than their number, so that a new one is no new layout.
-pub const REASONS: usize = 24;
+/// Room for reasons; larger than their number, so that a new one is no new layout, and a power of two, so that an index can
+/// be masked.
+pub const REASONS: usize = 32;
 
 const _: () = assert!(Reason::COUNT <= REASONS);
 

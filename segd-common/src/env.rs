@@ -6,14 +6,22 @@ use core::cell::Cell;
 use crate::control::Control;
 use crate::count::{BlockedBucket, EventBudget, PairCounters, RuleCounters};
 use crate::event::Event;
-use crate::flow::{Bucket, Flow};
+use crate::flow::{self, Birth, Bucket, Flow, FlowKey};
 use crate::fragment::Datagram;
-use crate::image::Page;
+use crate::image::{self, Key, Page, Ref};
 
 /// Access to the policy image.
 pub trait Pages {
     /// The page with this number; `None` beyond the map's end.
     fn page(&self, number: u32) -> Option<&Page>;
+    /// [`crate::image::walk`]. The kernel programs put it into a function that is verified once, and not at each call.
+    #[inline(always)]
+    fn walk(&self, start: Ref, key: Key) -> Option<u32>
+    where
+        Self: Sized,
+    {
+        image::walk(self, start, key)
+    }
 }
 
 /// Everything else. An `Option` that is `None` where a map ought to have a value makes the caller deny.
@@ -26,10 +34,32 @@ pub trait Env: Pages {
     fn bucket(&self, number: u32) -> Option<&Bucket>;
     /// An entry of the connection table: bucket × 8 + way.
     fn flow(&self, number: u32) -> Option<&Flow>;
+    /// `value`, which is below the power of two `bound`. The kernel's compiler may know why and leave the check out; the
+    /// verifier does not, and wants to see it.
+    fn below(&self, value: u32, bound: u32) -> u32;
+    /// What was written to the [`crate::pipeline::Work`] before is read from memory after this. The verifier does not follow
+    /// values through it: the ways that lead here meet, and what comes is followed once.
+    fn meet(&self);
     /// Compare and swap on four tags.
     fn swap_tags(&self, tags: &Cell<u64>, old: u64, new: u64) -> bool;
     /// Compare and swap on a generation, with full ordering.
     fn swap_generation(&self, generation: &Cell<u32>, old: u32, new: u32) -> bool;
+    /// [`flow::seek`], likewise.
+    #[inline(always)]
+    fn seek(&self, key: &FlowKey, hash: u64, mask: u32) -> u64
+    where
+        Self: Sized,
+    {
+        flow::seek(self, key, hash, mask)
+    }
+    /// [`flow::create`], likewise. `birth` is the one of the [`crate::pipeline::Work`].
+    #[inline(always)]
+    fn create(&self, birth: &Birth, mask: u32, hz: u32) -> bool
+    where
+        Self: Sized,
+    {
+        flow::create(self, birth, mask, hz)
+    }
     /// A place of the datagram table.
     fn datagram(&self, number: u32) -> Option<&Datagram>;
     /// A bucket of the table of blocked connections.

@@ -161,6 +161,7 @@ fn end(address: Addr, port: u16, seed: u64) -> u64 {
 
 /// A connection that was found.
 #[derive(Clone, Copy)]
+#[repr(align(8))]
 pub struct Found<'a> {
     /// Its entry.
     pub flow: &'a Flow,
@@ -170,6 +171,7 @@ pub struct Found<'a> {
 
 /// The two buckets and the tag of a hash.
 #[derive(Clone, Copy)]
+#[repr(align(8))]
 struct Spot {
     first: u32,
     second: u32,
@@ -201,9 +203,24 @@ fn lane(tags: u64, lane: u32) -> u16 {
 /// The connection of a packet, alive or not.
 #[inline(always)]
 pub fn find<'a, E: Env>(env: &'a E, key: &FlowKey, hash: u64, mask: u32) -> Option<Found<'a>> {
+    let found = env.seek(key, hash, mask);
+    if found == 0 {
+        return None;
+    }
+    let direction = if found & SEEK_REPLY != 0 { Direction::Reply } else { Direction::Forward };
+    Some(Found { flow: env.flow(found as u32)?, direction })
+}
+
+const SEEK_FOUND: u64 = 1 << 32;
+const SEEK_REPLY: u64 = 1 << 33;
+
+/// Where a connection stands: its entry's number, and in the high word that there is one, and whether the key is the
+/// responder's. One word, as a function of the kernel's can return it. 0: there is none.
+#[inline(always)]
+pub fn seek<E: Env>(env: &E, key: &FlowKey, hash: u64, mask: u32) -> u64 {
     let spot = Spot::of(hash, mask);
     for number in [spot.first, spot.second] {
-        let bucket = env.bucket(number)?;
+        let Some(bucket) = env.bucket(number) else { return 0 };
         for (half, tags) in bucket.0.iter().enumerate() {
             let tags = tags.get();
             if !may_hold(tags, spot.tag) {
@@ -213,14 +230,17 @@ pub fn find<'a, E: Env>(env: &'a E, key: &FlowKey, hash: u64, mask: u32) -> Opti
                 if lane(tags, way) != spot.tag {
                     continue;
                 }
-                let flow = env.flow(number * WAYS + half as u32 * 4 + way)?;
-                if let Some(direction) = key.side_of(flow) {
-                    return Some(Found { flow, direction });
+                let place = number * WAYS + half as u32 * 4 + way;
+                let Some(flow) = env.flow(place) else { return 0 };
+                match key.side_of(flow) {
+                    Some(Direction::Forward) => return SEEK_FOUND | u64::from(place),
+                    Some(Direction::Reply) => return SEEK_FOUND | SEEK_REPLY | u64::from(place),
+                    None => {}
                 }
             }
         }
     }
-    None
+    0
 }
 
 /// Idle seconds after which a connection is forgotten.
@@ -246,33 +266,78 @@ pub const fn state_name(state: u8) -> &'static str {
     }
 }
 
-/// What a new connection starts with.
-#[derive(Clone, Copy)]
-pub struct Birth<'a> {
-    /// The packet's ends.
-    pub key: &'a FlowKey,
-    /// The packet is the responder's: the key's destination is the initiator.
-    pub reversed: bool,
-    /// Its hash.
-    pub hash: u64,
+/// What a new connection starts with. Cells, one by one: it stands in the room to work in, and is never copied to a stack.
+#[derive(Debug)]
+pub struct Birth {
+    /// Initiator, or responder if `reversed`.
+    pub src: Cell<Addr>,
+    /// Responder, or initiator if `reversed`.
+    pub dst: Cell<Addr>,
+    /// Ports, the source's in the high half.
+    pub ports: Cell<u32>,
+    /// IP protocol.
+    pub proto: Cell<u8>,
+    /// The packet is the responder's: its destination is the initiator.
+    pub reversed: Cell<bool>,
     /// State it starts in.
-    pub state: State,
+    pub state: Cell<State>,
     /// [`flag`].
-    pub flags: u8,
+    pub flags: Cell<u8>,
+    /// Hash of its key.
+    pub hash: Cell<u64>,
     /// Policy that judged it.
-    pub generation: u32,
+    pub generation: Cell<u32>,
     /// Slot that allows it.
-    pub slot: Locator,
-    /// Zones of initiator and responder.
-    pub from: u16,
+    pub slot: Cell<Locator>,
+    /// Zone of the initiator.
+    pub from: Cell<u16>,
     /// Zone of the responder.
-    pub to: u16,
+    pub to: Cell<u16>,
     /// Sequence number of its first packet.
-    pub seq: u32,
+    pub seq: Cell<u32>,
     /// Interface slot it was seen on; 0 on the way out.
-    pub interface: u16,
+    pub interface: Cell<u16>,
     /// Jiffies.
-    pub now: u64,
+    pub now: Cell<u64>,
+}
+
+impl Birth {
+    /// Nothing yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            src: Cell::new(Addr::ZERO),
+            dst: Cell::new(Addr::ZERO),
+            ports: Cell::new(0),
+            proto: Cell::new(0),
+            reversed: Cell::new(false),
+            state: Cell::new(State::HalfOpen),
+            flags: Cell::new(0),
+            hash: Cell::new(0),
+            generation: Cell::new(0),
+            slot: Cell::new(Locator::NONE),
+            from: Cell::new(0),
+            to: Cell::new(0),
+            seq: Cell::new(0),
+            interface: Cell::new(0),
+            now: Cell::new(0),
+        }
+    }
+
+    /// Takes the ends of a packet.
+    #[inline(always)]
+    pub fn set_key(&self, key: &FlowKey) {
+        self.src.set(key.src);
+        self.dst.set(key.dst);
+        self.ports.set(key.ports());
+        self.proto.set(key.proto);
+    }
+}
+
+impl Default for Birth {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl Flow {
@@ -333,51 +398,50 @@ impl Flow {
 
     /// Writes everything but the generation.
     #[inline(always)]
-    fn write(&self, birth: &Birth<'_>) {
-        let key = birth.key;
-        let (src, dst) = if birth.reversed { (&self.dst_hi, &self.src_hi) } else { (&self.src_hi, &self.dst_hi) };
-        src.set(key.src.hi);
-        dst.set(key.dst.hi);
-        let (src, dst) = if birth.reversed { (&self.dst_lo, &self.src_lo) } else { (&self.src_lo, &self.dst_lo) };
-        src.set(key.src.lo);
-        dst.set(key.dst.lo);
-        self.ports.set(if birth.reversed { key.ports().rotate_left(16) } else { key.ports() });
-        self.proto.set(birth.key.proto);
-        self.state.set(birth.state as u8);
-        self.flags.set(birth.flags);
+    fn write(&self, birth: &Birth) {
+        let reversed = birth.reversed.get();
+        let (src, dst) = (birth.src.get(), birth.dst.get());
+        let (from, to) = if reversed { (dst, src) } else { (src, dst) };
+        self.src_hi.set(from.hi);
+        self.src_lo.set(from.lo);
+        self.dst_hi.set(to.hi);
+        self.dst_lo.set(to.lo);
+        self.ports.set(birth.ports.get().rotate_left(if reversed { 16 } else { 0 }));
+        self.proto.set(birth.proto.get());
+        self.state.set(birth.state.get() as u8);
+        self.flags.set(birth.flags.get());
         self.pad.set(0);
-        self.slot.set(birth.slot.0);
-        self.seen.set(birth.now as u32);
-        self.from.set(birth.from);
-        self.to.set(birth.to);
-        let (own, other) = if birth.reversed { (&self.seq_to, &self.seq_from) } else { (&self.seq_from, &self.seq_to) };
-        own.set((birth.seq >> 16) as u16);
-        other.set(0);
-        let (own, other) = if birth.reversed { (&self.if_to, &self.if_from) } else { (&self.if_from, &self.if_to) };
-        own.set(birth.interface);
-        other.set(0);
+        self.slot.set(birth.slot.get().0);
+        self.seen.set(birth.now.get() as u32);
+        self.from.set(birth.from.get());
+        self.to.set(birth.to.get());
+        let (seq, interface) = ((birth.seq.get() >> 16) as u16, birth.interface.get());
+        self.seq_from.set(if reversed { 0 } else { seq });
+        self.seq_to.set(if reversed { seq } else { 0 });
+        self.if_from.set(if reversed { 0 } else { interface });
+        self.if_to.set(if reversed { interface } else { 0 });
     }
 
     /// Starts another connection in this entry, which has the same two ends.
     #[inline(always)]
-    pub fn reopen<E: Env>(&self, env: &E, birth: &Birth<'_>) -> bool {
+    pub fn reopen<E: Env>(&self, env: &E, birth: &Birth) -> bool {
         let old = self.generation.get();
         if old == BUSY || !env.swap_generation(&self.generation, old, BUSY) {
             return false;
         }
         self.write(birth);
-        env.swap_generation(&self.generation, BUSY, birth.generation)
+        env.swap_generation(&self.generation, BUSY, birth.generation.get())
     }
 }
 
 /// Finds room for a new connection and writes it there. `false`: there is none.
 #[inline(always)]
-pub fn create<E: Env>(env: &E, birth: &Birth<'_>, mask: u32, hz: u32) -> bool {
-    let spot = Spot::of(birth.hash, mask);
+pub fn create<E: Env>(env: &E, birth: &Birth, mask: u32, hz: u32) -> bool {
+    let spot = Spot::of(birth.hash.get(), mask);
     if settle(env, birth, spot, &Free) {
         return true;
     }
-    settle(env, birth, spot, &Evict { now: birth.now, hz })
+    settle(env, birth, spot, &Evict { now: birth.now.get(), hz })
 }
 
 /// Which ways a search may take.
@@ -419,8 +483,8 @@ impl Choice for Evict {
 
 /// The search starts at a way that the hash picks, so that a flood wears out all ways alike.
 #[inline(always)]
-fn settle<E: Env, C: Choice>(env: &E, birth: &Birth<'_>, spot: Spot, choice: &C) -> bool {
-    let start = (birth.hash >> 16) as u32;
+fn settle<E: Env, C: Choice>(env: &E, birth: &Birth, spot: Spot, choice: &C) -> bool {
+    let start = (birth.hash.get() >> 16) as u32;
     for number in [spot.first, spot.second] {
         let Some(bucket) = env.bucket(number) else { return false };
         for turn in 0..2 {
@@ -450,7 +514,7 @@ struct Way<'a> {
 
 /// Claims the entry, writes it, sets its tag, and gives it its generation last: until then no packet takes it for valid.
 #[inline(always)]
-fn take<E: Env>(env: &E, birth: &Birth<'_>, flow: &Flow, way: &Way<'_>) -> bool {
+fn take<E: Env>(env: &E, birth: &Birth, flow: &Flow, way: &Way<'_>) -> bool {
     let old = flow.generation.get();
     if old == BUSY || !env.swap_generation(&flow.generation, old, BUSY) {
         return false;
@@ -466,7 +530,7 @@ fn take<E: Env>(env: &E, birth: &Birth<'_>, flow: &Flow, way: &Way<'_>) -> bool 
             break;
         }
     }
-    let generation = if tagged { birth.generation } else { 0 };
+    let generation = if tagged { birth.generation.get() } else { 0 };
     env.swap_generation(&flow.generation, BUSY, generation) && tagged
 }
 

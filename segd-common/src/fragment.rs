@@ -8,10 +8,12 @@ use crate::env::Env;
 use crate::packet::Packet;
 use crate::reason::Reason;
 
-/// Units of 8 bytes in the longest datagram, in words of 64.
-const WORDS: usize = 128;
 /// Places of the table.
-pub const DATAGRAMS: u32 = 1024;
+pub const DATAGRAMS: u32 = 8192;
+/// Gaps that fragments out of order may leave open at one time.
+const GAPS: usize = 4;
+/// Fragments whose exact copies are known as such.
+const RECENT: usize = 4;
 /// Seconds that a datagram may take; Linux gives up on IPv4 after 30, on IPv6 after 60.
 const LIFETIME_SECS: u32 = 30;
 
@@ -55,16 +57,21 @@ pub struct Datagram {
     pub pad: Cell<u8>,
     /// Ports of the first fragment: a second one has to have the same.
     pub ports: Cell<u32>,
-    /// Units that have come.
-    pub covered: [Cell<u64>; WORDS],
-    /// Units with which a fragment began.
-    pub starts: [Cell<u64>; WORDS],
+    /// End of the fragment that reaches farthest, in units of 8 bytes.
+    pub top: Cell<u32>,
+    /// How many fragments have come.
+    pub count: Cell<u32>,
+    /// What is still missing below `top`: first unit in the high half, the one behind the last in the low half; 0: nothing.
+    pub gaps: [Cell<u32>; GAPS],
+    /// The latest fragments, in the same form.
+    pub recent: [Cell<u32>; RECENT],
 }
 
-const _: () = assert!(size_of::<Datagram>() == 72 + 16 * WORDS);
+const _: () = assert!(size_of::<Datagram>() == 112);
 
 /// What names a datagram on one hook: forwarding may cut it anew, so each hook keeps its own.
 #[derive(Clone, Copy)]
+#[repr(align(8))]
 pub(crate) struct DatagramKey {
     src: Addr,
     dst: Addr,
@@ -111,11 +118,12 @@ impl Datagram {
     pub(crate) fn begin(&self, key: &DatagramKey, now: u64, ports: u32) {
         // The key is complete last: until then nobody finds the old datagram's bits under the new one's name.
         self.id.set(0);
-        for word in 0..WORDS {
-            if let (Some(covered), Some(starts)) = (self.covered.get(word), self.starts.get(word)) {
-                covered.set(0);
-                starts.set(0);
-            }
+        self.top.set(0);
+        self.count.set(0);
+        let [a, b, c, d] = &self.gaps;
+        let [e, f, g, h] = &self.recent;
+        for cell in [a, b, c, d, e, f, g, h] {
+            cell.set(0);
         }
         self.src_hi.set(key.src.hi);
         self.src_lo.set(key.src.lo);
@@ -137,72 +145,92 @@ impl Datagram {
         if self.dead.get() != 0 {
             return Err(Reason::Fragment);
         }
-        match self.lay(packet.fragment.start / 8, packet.fragment.end.div_ceil(8)) {
-            Cover::New | Cover::Copy => Ok(()),
-            Cover::Overlap => {
-                self.dead.set(1);
-                Err(Reason::Fragment)
+        let piece = Piece::of(packet.fragment.start, packet.fragment.end);
+        // Named one by one: the verifier does not follow a pointer that walks to the end of an array.
+        let [a, b, c, d] = &self.recent;
+        let whole = piece.packed();
+        if a.get() == whole || b.get() == whole || c.get() == whole || d.get() == whole {
+            return Ok(());
+        }
+        if self.lay(piece) {
+            let place = self.count.get();
+            self.count.set(place.wrapping_add(1));
+            match place as usize % RECENT {
+                0 => a.set(whole),
+                1 => b.set(whole),
+                2 => c.set(whole),
+                _ => d.set(whole),
+            }
+            return Ok(());
+        }
+        self.dead.set(1);
+        Err(Reason::Fragment)
+    }
+
+    /// Takes a piece that lies beyond everything so far, or inside a gap. `false`: it overlaps, or leaves too many gaps.
+    #[inline(always)]
+    fn lay(&self, piece: Piece) -> bool {
+        let top = self.top.get();
+        if piece.start >= top {
+            self.top.set(piece.end);
+            return piece.start == top || self.open_gap(Piece { start: top, end: piece.start });
+        }
+        let [a, b, c, d] = &self.gaps;
+        for cell in [a, b, c, d] {
+            let gap = Piece::unpack(cell.get());
+            if piece.start < gap.start || piece.end > gap.end {
+                continue;
+            }
+            let (below, above) = (Piece { start: gap.start, end: piece.start }, Piece { start: piece.end, end: gap.end });
+            if below.start == below.end {
+                cell.set(above.packed_or_none());
+                return true;
+            }
+            cell.set(below.packed());
+            return above.start == above.end || self.open_gap(above);
+        }
+        false
+    }
+
+    #[inline(always)]
+    fn open_gap(&self, gap: Piece) -> bool {
+        let [a, b, c, d] = &self.gaps;
+        for cell in [a, b, c, d] {
+            if cell.get() == 0 {
+                cell.set(gap.packed());
+                return true;
             }
         }
-    }
-
-    /// Lays units `start..end` over what has come.
-    #[inline(always)]
-    fn lay(&self, start: u32, end: u32) -> Cover {
-        let (mut any, mut all, mut inner) = (false, true, false);
-        let first = start / 64;
-        for step in 0..WORDS as u32 {
-            let word = first + step;
-            let base = word * 64;
-            if base >= end {
-                break;
-            }
-            let mask = range_mask(start.saturating_sub(base), end - base);
-            let (Some(covered), Some(starts)) = (self.covered.get(word as usize), self.starts.get(word as usize)) else {
-                return Cover::Overlap;
-            };
-            let here = covered.get() & mask;
-            any |= here != 0;
-            all &= here == mask;
-            let own = if step == 0 { 1 << (start & 63) } else { 0 };
-            inner |= starts.get() & mask & !own != 0;
-            covered.set(covered.get() | mask);
-        }
-        let began = self.test(&self.starts, start);
-        self.set_start(start);
-        if !any {
-            return Cover::New;
-        }
-        let ends_there = !self.test(&self.covered, end) || self.test(&self.starts, end);
-        if all && began && !inner && ends_there { Cover::Copy } else { Cover::Overlap }
-    }
-
-    #[inline(always)]
-    fn test(&self, bits: &[Cell<u64>; WORDS], unit: u32) -> bool {
-        bits.get((unit / 64) as usize).is_some_and(|word| word.get() >> (unit & 63) & 1 != 0)
-    }
-
-    #[inline(always)]
-    fn set_start(&self, unit: u32) {
-        if let Some(word) = self.starts.get((unit / 64) as usize) {
-            word.set(word.get() | 1 << (unit & 63));
-        }
+        false
     }
 }
 
-/// Bits `from..to` of a word; `to` may lie beyond it.
-#[inline(always)]
-fn range_mask(from: u32, to: u32) -> u64 {
-    let below = if to >= 64 { u64::MAX } else { (1 << (to & 63)) - 1 };
-    below & (u64::MAX << (from & 63))
+/// Part of a datagram, in units of 8 bytes; the end is the unit behind the last.
+#[derive(Clone, Copy)]
+#[repr(align(8))]
+struct Piece {
+    start: u32,
+    end: u32,
 }
 
-/// How a fragment lies on what has come before.
-enum Cover {
-    /// On nothing.
-    New,
-    /// Exactly on another one.
-    Copy,
-    /// On part of another one.
-    Overlap,
+impl Piece {
+    #[inline(always)]
+    const fn of(start_bytes: u32, end_bytes: u32) -> Self {
+        Self { start: start_bytes / 8, end: (end_bytes + 7) / 8 }
+    }
+
+    #[inline(always)]
+    const fn unpack(packed: u32) -> Self {
+        Self { start: packed >> 16, end: packed & 0xffff }
+    }
+
+    #[inline(always)]
+    const fn packed(self) -> u32 {
+        self.start << 16 | self.end
+    }
+
+    #[inline(always)]
+    const fn packed_or_none(self) -> u32 {
+        if self.start == self.end { 0 } else { self.packed() }
+    }
 }

@@ -123,8 +123,10 @@ pub mod skip {
 /// What a trie is asked: up to 128 bits, left-aligned.
 #[derive(Clone, Copy, Debug)]
 pub struct Key {
-    hi: u64,
-    lo: u64,
+    /// First 64 bits.
+    pub hi: u64,
+    /// The rest.
+    pub lo: u64,
 }
 
 impl Key {
@@ -176,15 +178,9 @@ const MAX_STEPS: u32 = 17;
 
 /// Follows `key` from `start` to its leaf. `None`: a page is missing, which no published image has; callers deny.
 #[inline(always)]
-pub fn walk<P: Pages>(pages: &P, start: Ref, key: Key) -> Option<u32> {
-    walk_up_to(pages, start, key, MAX_STEPS)
-}
-
-/// [`walk`] for keys of `steps - 1` bytes at the most.
-#[inline(always)]
-fn walk_up_to<P: Pages>(pages: &P, start: Ref, mut key: Key, steps: u32) -> Option<u32> {
+pub fn walk<P: Pages>(pages: &P, start: Ref, mut key: Key) -> Option<u32> {
     let mut at = start;
-    for _ in 0..steps {
+    for _ in 0..MAX_STEPS {
         if let Some(page) = at.as_table() {
             let byte = (key.hi >> 56) as usize;
             at = Ref(*pages.page(page)?.0.get(byte & 0xff)?);
@@ -289,7 +285,7 @@ impl Root {
     #[must_use]
     pub fn place<P: Pages>(&self, pages: &P, address: Addr) -> Place {
         let start = if address.is_v4() { self.v4 } else { self.v6 };
-        Place(walk(pages, start, Key::address(address)).unwrap_or(Place::BAD_SOURCE | Place::BAD_DESTINATION))
+        Place(pages.walk(start, Key::address(address)).unwrap_or(Place::BAD_SOURCE | Place::BAD_DESTINATION))
     }
 
     /// The rule set of a pair; [`Locator::NONE`]: there is none.
@@ -298,7 +294,7 @@ impl Root {
     pub fn rule_set<P: Pages>(&self, pages: &P, from: u16, to: u16) -> Locator {
         let (from, to) = (u64::from(from), u64::from(to));
         let key = if self.flags & Self::WIDE != 0 { from << 48 | to << 32 } else { from << 56 | to << 48 };
-        Locator(walk_up_to(pages, self.pairs, Key::short(key), 5).unwrap_or(0))
+        Locator(pages.walk(self.pairs, Key::short(key)).unwrap_or(0))
     }
 
     /// Whether sources of `zone` may be seen on the interface with this slot.
@@ -306,7 +302,7 @@ impl Root {
     #[must_use]
     pub fn may_be_seen<P: Pages>(&self, pages: &P, zone: u16, interface: u16) -> bool {
         let key = u64::from(zone) << 48 | u64::from(interface) << 32;
-        walk_up_to(pages, self.seen, Key::short(key), 5) == Some(1)
+        pages.walk(self.seen, Key::short(key)) == Some(1)
     }
 }
 
@@ -372,7 +368,7 @@ impl RuleSet {
     #[must_use]
     pub fn named<P: Pages>(&self, pages: &P, service: u16) -> Locator {
         let key = u64::from(service) << if self.ports { 48 } else { 56 };
-        Locator(walk_up_to(pages, self.services, Key::short(key), 3).unwrap_or(0))
+        Locator(pages.walk(self.services, Key::short(key)).unwrap_or(0))
     }
 
     /// The slot for what no rule names.

@@ -8,6 +8,7 @@ use crate::reason::{Reason, Verdict};
 
 /// May `from` open this to `to`?
 #[derive(Clone, Copy, Debug)]
+#[repr(align(8))]
 pub struct Question {
     /// The initiator's place.
     pub from: Place,
@@ -21,6 +22,7 @@ pub struct Question {
 
 /// The answer, and where it comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(align(8))]
 pub struct Judgement {
     /// Why.
     pub reason: Reason,
@@ -61,14 +63,13 @@ const MAX_SLOTS: u32 = 2;
 #[inline(always)]
 pub fn judge<P: Pages>(pages: &P, root: &Root, question: &Question, now: u64) -> Judgement {
     if question.from.is(Place::FAILSAFE) {
-        if let Some(judgement) = judge_by(pages, root.failsafe, question, now) {
-            if judgement.allows() {
-                return judgement;
-            }
+        let judgement = judge_by(pages, root.failsafe, question, now);
+        if judgement.allows() {
+            return judgement;
         }
     }
     let set = root.rule_set(pages, question.from.zone(), question.to.zone());
-    judge_by(pages, set, question, now).unwrap_or(Judgement::deny(default_deny(question.proto), slot::NO_RULE))
+    judge_by(pages, set, question, now)
 }
 
 /// Default deny, in the word that fits the protocol.
@@ -81,21 +82,21 @@ const fn default_deny(protocol: u8) -> Reason {
 }
 
 #[inline(always)]
-fn judge_by<P: Pages>(pages: &P, set: Locator, question: &Question, now: u64) -> Option<Judgement> {
-    let set = RuleSet::read(pages, set, question.proto)?;
-    let mut at = set.named(pages, question.service);
+fn judge_by<P: Pages>(pages: &P, set: Locator, question: &Question, now: u64) -> Judgement {
     let mut denied = Judgement::deny(default_deny(question.proto), slot::NO_RULE);
+    let Some(set) = RuleSet::read(pages, set, question.proto) else { return denied };
+    let mut at = set.named(pages, question.service);
     for _ in 0..MAX_SLOTS {
         let Some(slot) = Slot::read(pages, at) else { break };
         if !slot.expired(now) {
-            return Some(Judgement::allow(at, &slot, denied.would));
+            return Judgement::allow(at, &slot, denied.would);
         }
         denied = Judgement::deny(Reason::Expired, slot.rule);
         at = slot.then;
     }
     let at = set.default_slot();
     match Slot::read(pages, at) {
-        Some(slot) => Some(Judgement::allow(at, &slot, denied.would)),
-        None => Some(denied),
+        Some(slot) => Judgement::allow(at, &slot, denied.would),
+        None => denied,
     }
 }

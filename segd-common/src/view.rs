@@ -8,6 +8,9 @@ pub const MAX_OFF: u32 = 511;
 pub trait View {
     /// Bytes of the frame, those included that [`View`] can't read.
     fn frame_len(&self) -> u32;
+    /// The same offset, which is at most [`MAX_OFF`]. In the kernel the verifier forgets here how it came about: paths
+    /// through the headers meet again, and their combinations are not followed one by one.
+    fn meet(&self, off: u32) -> u32;
     /// The byte at `off`.
     fn u8(&self, off: u32) -> Option<u8>;
     /// Two bytes at `off`.
@@ -35,6 +38,9 @@ impl Slice<'_> {
 impl View for Slice<'_> {
     fn frame_len(&self) -> u32 {
         self.0.len() as u32
+    }
+    fn meet(&self, off: u32) -> u32 {
+        off
     }
     fn u8(&self, off: u32) -> Option<u8> {
         self.bytes::<1>(off).map(|[byte]| byte)

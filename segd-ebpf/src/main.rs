@@ -13,9 +13,9 @@ use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use segd_common::interface::Interface;
 use segd_common::parse::Framing;
-use segd_common::pipeline::{self, Hook, Outcome, Sighting};
+use segd_common::pipeline::{self, Hook, Sighting};
 
-use maps::Maps;
+use maps::{Maps, Room};
 use view::Frame;
 
 /// `TCX_NEXT`: the verdict is left to whoever comes next. 0 would end the chain for everybody behind us.
@@ -29,21 +29,20 @@ const PULL: u32 = 512;
 pub fn segd_xdp(ctx: XdpContext) -> u32 {
     // SAFETY: the kernel hands in a valid context.
     let (ifindex, start, end) = unsafe { ((*ctx.ctx).ingress_ifindex, (*ctx.ctx).data, (*ctx.ctx).data_end) };
-    let frame = Frame::new(start as usize, end as usize, end - start);
-    let interface = Maps.interface(ifindex);
-    let Some(packet) = Maps.room() else { return xdp_action::XDP_DROP };
-    let outcome = pipeline::run(&Maps, &frame, sighting(Hook::Ingress, interface, ifindex), packet);
-    if outcome.passes() { xdp_action::XDP_PASS } else { xdp_action::XDP_DROP }
+    let Some(room) = Maps.room() else { return xdp_action::XDP_DROP };
+    let frame = Frame::new(start as usize, end as usize, end - start, &raw mut room.spare);
+    room.work.at = sighting(Hook::Ingress, Maps.interface(ifindex), ifindex);
+    if pipeline::run(&Maps, &frame, &mut room.work) { xdp_action::XDP_PASS } else { xdp_action::XDP_DROP }
 }
 
 /// Ingress where XDP harms or can't run. Notes the source's zone for the way out.
 #[classifier]
 pub fn segd_ingress(ctx: TcContext) -> i32 {
-    let outcome = judge(&ctx, Hook::Ingress);
-    if !outcome.passes() {
+    let Some(room) = Maps.room() else { return TC_ACT_SHOT };
+    if !judge(&ctx, Hook::Ingress, room) {
         return TC_ACT_SHOT;
     }
-    note(&ctx, outcome.src_zone);
+    note(&ctx, room.work.outcome.src_zone);
     NEXT
 }
 
@@ -53,53 +52,52 @@ pub fn segd_egress(ctx: TcContext) -> i32 {
     // SAFETY: the kernel hands in a valid context.
     let from = unsafe { (*ctx.skb.skb).ingress_ifindex };
     let hook = if from == 0 { Hook::Local } else { Hook::Forward };
-    let outcome = judge(&ctx, hook);
-    if outcome.passes() { NEXT } else { TC_ACT_SHOT }
+    let Some(room) = Maps.room() else { return TC_ACT_SHOT };
+    if judge(&ctx, hook, room) { NEXT } else { TC_ACT_SHOT }
 }
 
 /// Behind [`segd_xdp`], which can't write to a packet's metadata: notes the source's zone for the way out.
 #[classifier]
 pub fn segd_note(ctx: TcContext) -> i32 {
-    let (frame, interface) = sight(&ctx);
-    let Some(packet) = Maps.room() else { return TC_ACT_SHOT };
-    let zone = pipeline::source_zone(&Maps, &frame, framing(&ctx, interface), packet);
+    let Some(room) = Maps.room() else { return TC_ACT_SHOT };
+    // SAFETY: the kernel hands in a valid context.
+    let interface = Maps.interface(unsafe { (*ctx.skb.skb).ifindex });
+    let frame = sight(&ctx, &raw mut room.spare);
+    let zone = pipeline::source_zone(&Maps, &frame, framing(&ctx, interface), &mut room.work);
     note(&ctx, zone);
     NEXT
 }
 
 #[inline(always)]
-fn judge(ctx: &TcContext, hook: Hook) -> Outcome {
+fn judge(ctx: &TcContext, hook: Hook, room: &mut Room) -> bool {
     // SAFETY: the kernel hands in a valid context.
     let (ifindex, segments, from, tag) = unsafe {
-        let skb = &*ctx.skb.skb;
-        (skb.ifindex, skb.gso_segs, skb.ingress_ifindex, skb.tc_index)
+        let skb = ctx.skb.skb;
+        ((*skb).ifindex, (*skb).gso_segs, (*skb).ingress_ifindex, (*skb).tc_index)
     };
-    let (frame, interface) = sight(ctx);
-    let mut at = sighting(hook, interface, ifindex);
-    at.framing = framing(ctx, interface);
-    at.frames = if segments > 1 { segments } else { 1 };
+    let interface = Maps.interface(ifindex);
+    room.work.at = sighting(hook, interface, ifindex);
+    room.work.at.framing = framing(ctx, interface);
+    room.work.at.frames = if segments > 1 { segments } else { 1 };
     if hook as u8 == Hook::Forward as u8 && tag != 0 && Maps.interface(from).slot != 0 {
-        at.tagged = Some((tag - 1) as u16);
+        room.work.at.tagged = Some((tag - 1) as u16);
     }
-    match Maps.room() {
-        Some(packet) => pipeline::run(&Maps, &frame, at, packet),
-        None => Outcome::CLOSED,
-    }
+    let frame = sight(ctx, &raw mut room.spare);
+    pipeline::run(&Maps, &frame, &mut room.work)
 }
 
 /// The packet's view, with its headers in the linear part.
 #[inline(always)]
-fn sight(ctx: &TcContext) -> (Frame, Interface) {
+fn sight(ctx: &TcContext, spare: *mut u32) -> Frame {
     // SAFETY: the kernel hands in a valid context; the pointers are read again after `pull_data` may have moved them.
     unsafe {
         let skb = ctx.skb.skb;
-        let interface = Maps.interface((*skb).ifindex);
         let len = (*skb).len;
         let wanted = if len < PULL { len } else { PULL };
-        if (*skb).data + wanted > (*skb).data_end {
+        if (*skb).data as usize + wanted as usize > (*skb).data_end as usize {
             let _ = ctx.pull_data(wanted);
         }
-        (Frame::new((*skb).data as usize, (*skb).data_end as usize, len), interface)
+        Frame::new((*skb).data as usize, (*skb).data_end as usize, len, spare)
     }
 }
 

@@ -10,11 +10,11 @@ use segd_common::control::Control;
 use segd_common::count::{BLOCKED_BUCKETS, BlockedBucket, EventBudget, PairCounters, RuleCounters};
 use segd_common::env::{Env, Pages};
 use segd_common::event::Event;
-use segd_common::flow::{Bucket, Flow};
+use segd_common::flow::{self, Birth, Bucket, Flow, FlowKey};
 use segd_common::fragment::{DATAGRAMS, Datagram};
-use segd_common::image::Page;
+use segd_common::image::{self, Key, Page, Ref};
 use segd_common::interface::{INTERFACES, Interface};
-use segd_common::packet::Packet;
+use segd_common::pipeline::Work;
 
 /// The daemon reads and writes it through `mmap`.
 const MMAPABLE: u32 = aya_ebpf::bindings::BPF_F_MMAPABLE;
@@ -60,9 +60,41 @@ static EVENT_BUDGET: PerCpuArray<[u64; words::<EventBudget>()]> = PerCpuArray::w
 #[map]
 static EVENTS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
 
-/// Room for one packet's parsed form.
+/// Room for one packet at work.
 #[map]
-static ROOM: PerCpuArray<[u64; words::<Packet>()]> = PerCpuArray::with_max_entries(1, 0);
+static ROOM: PerCpuArray<[u64; words::<Room>()]> = PerCpuArray::with_max_entries(1, 0);
+
+/// What a program needs beyond its stack.
+#[repr(C, align(8))]
+pub struct Room {
+    /// The packet, and what becomes of it.
+    pub work: Work,
+    /// The connection that is looked for.
+    pub wanted: FlowKey,
+    /// A word through which the verifier does not follow values.
+    pub spare: u32,
+}
+
+/// Global functions are verified once, for whatever arguments; what does not fit into registers stands in the [`Room`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn segd_walk(start: u32, hi: u64, lo: u64) -> i64 {
+    image::walk(&Maps, Ref(start), Key { hi, lo }).map_or(-1, i64::from)
+}
+
+/// Looks for `wanted`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn segd_seek(hash: u64, mask: u32) -> u64 {
+    Maps.room().map_or(0, |room| flow::seek(&Maps, &room.wanted, hash, mask))
+}
+
+/// Writes `work.birth` down.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn segd_create(mask: u32, hz: u32) -> u32 {
+    Maps.room().map_or(0, |room| u32::from(flow::create(&Maps, &room.work.birth, mask, hz)))
+}
 
 /// The maps of these programs.
 pub struct Maps;
@@ -76,12 +108,12 @@ macro_rules! entry {
 }
 
 impl Maps {
-    /// Room to parse a packet into. One program runs on a CPU at a time: TC and XDP programs run with bottom halves off and
+    /// Room for the packet at work. One program runs on a CPU at a time: TC and XDP programs run with bottom halves off and
     /// none of ours calls another.
     #[inline(always)]
-    pub fn room(&self) -> Option<&'static mut Packet> {
+    pub fn room(&self) -> Option<&'static mut Room> {
         // SAFETY: as for every entry; and nobody else has this CPU's room, see above.
-        ROOM.get_ptr_mut(0).map(|pointer| unsafe { &mut *pointer.cast::<Packet>() })
+        ROOM.get_ptr_mut(0).map(|pointer| unsafe { &mut *pointer.cast::<Room>() })
     }
 
     /// What the daemon says of an interface; all zero if it says nothing.
@@ -103,6 +135,11 @@ impl Pages for Maps {
     fn page(&self, number: u32) -> Option<&Page> {
         entry!(IMAGE, number, Page)
     }
+    #[inline(always)]
+    fn walk(&self, start: Ref, key: Key) -> Option<u32> {
+        let leaf = segd_walk(start.0, key.hi, key.lo);
+        if leaf < 0 { None } else { Some(leaf as u32) }
+    }
 }
 
 impl Env for Maps {
@@ -122,6 +159,25 @@ impl Env for Maps {
     #[inline(always)]
     fn flow(&self, number: u32) -> Option<&Flow> {
         entry!(FLOWS, number, Flow)
+    }
+    #[inline(always)]
+    fn seek(&self, key: &FlowKey, hash: u64, mask: u32) -> u64 {
+        let Some(room) = self.room() else { return 0 };
+        room.wanted = *key;
+        segd_seek(hash, mask)
+    }
+    #[inline(always)]
+    fn create(&self, _birth: &Birth, mask: u32, hz: u32) -> bool {
+        segd_create(mask, hz) != 0
+    }
+    #[inline(always)]
+    fn below(&self, value: u32, bound: u32) -> u32 {
+        crate::view::barrier(value as usize) as u32 & (bound - 1)
+    }
+    #[inline(always)]
+    fn meet(&self) {
+        // SAFETY: an empty template changes nothing; the compiler must only believe that it may have.
+        unsafe { core::arch::asm!("", options(nostack, preserves_flags)) };
     }
     #[inline(always)]
     fn swap_tags(&self, tags: &Cell<u64>, old: u64, new: u64) -> bool {

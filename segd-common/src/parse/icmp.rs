@@ -4,7 +4,7 @@
 //! the reverse of a query, and a query riding the reverse of another is a connection of its own.
 
 use super::transport::hold;
-use super::{Span, need};
+use super::{Span, need, reach};
 use crate::addr::Addr;
 use crate::packet::{Essential, Kind, Packet, Part, proto};
 use crate::reason::Reason;
@@ -24,7 +24,7 @@ pub(super) fn parse_v4<V: View>(view: &V, span: Span, packet: &mut Packet) -> Re
     match kind {
         8 => query(packet, id, 8, Kind::Query),
         0 => reply(packet, id, 8),
-        3 | 11 | 12 => return quoted_v4(view, Span { off: span.off + 8, end: span.end }, packet),
+        3 | 11 | 12 => return quoted_v4(view, Span { off: reach(view, span.off + 8)?, end: span.end }, packet),
         13 | 15 | 17 => query(packet, id, kind, Kind::IcmpStray),
         14 | 16 | 18 => reply(packet, id, kind - 1),
         4 | 5 => other(packet, kind, Kind::IcmpStray),
@@ -47,7 +47,7 @@ pub(super) fn parse_v6<V: View>(view: &V, span: Span, hop_limit: u8, packet: &mu
         }
         1..=4 => {
             hold(span, 8, packet)?;
-            return quoted_v6(view, Span { off: span.off + 8, end: span.end }, packet);
+            return quoted_v6(view, Span { off: reach(view, span.off + 8)?, end: span.end }, packet);
         }
         130..=132 | 143 => {
             other(packet, kind, Kind::Plain);
@@ -86,6 +86,9 @@ fn neighbour<V: View>(view: &V, span: Span, message: Discovery, packet: &mut Pac
     packet.essential = if message.kind == 134 || message.kind == 137 { Essential::NdpRouter } else { Essential::Ndp };
     if message.kind == 136 {
         packet.claim = Addr { hi: need(view.u64(span.off + 8))?, lo: need(view.u64(span.off + 16))? };
+        if packet.claim.is_v4() {
+            return Err(Reason::SpoofedSource);
+        }
     }
     Ok(())
 }
@@ -128,7 +131,7 @@ fn quoted_v4<V: View>(view: &V, span: Span, packet: &mut Packet) -> Result<(), R
     if later || src != packet.key.dst {
         return Err(Reason::NoConnection);
     }
-    quoted_ports(view, Span { off: span.off + header, end: span.end }, packet)
+    quoted_ports(view, Span { off: reach(view, span.off + header)?, end: span.end }, packet)
 }
 
 /// Extension headers of a quoted packet that are stepped over.
@@ -144,12 +147,13 @@ fn quoted_v6<V: View>(view: &V, span: Span, packet: &mut Packet) -> Result<(), R
     packet.quoted.dst = Addr { hi: need(view.u64(span.off + 24))?, lo: need(view.u64(span.off + 32))? };
     packet.kind = Kind::IcmpError;
     packet.quoted.src = packet.key.dst;
-    if src != packet.key.dst {
+    if src != packet.key.dst || packet.quoted.dst.is_v4() {
         return Err(Reason::NoConnection);
     }
     let mut next = need(view.u8(span.off + 6))?;
     let mut off = span.off + 40;
     for _ in 0..MAX_QUOTED_EXTENSIONS {
+        off = reach(view, off)?;
         match next {
             0 | 43 | 60 => {
                 let head = need(view.u16(off))?;
@@ -168,7 +172,7 @@ fn quoted_v6<V: View>(view: &V, span: Span, packet: &mut Packet) -> Result<(), R
         }
     }
     packet.quoted.proto = next;
-    quoted_ports(view, Span { off, end: span.end }, packet)
+    quoted_ports(view, Span { off: reach(view, off)?, end: span.end }, packet)
 }
 
 /// The quoted packet's ports, in the same form as [`Packet`]'s own.

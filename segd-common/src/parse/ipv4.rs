@@ -1,6 +1,6 @@
 //! IPv4 (RFC 791), its options and its fragments.
 
-use super::{Framing, Span, need, transport};
+use super::{Framing, Span, need, reach, transport};
 use crate::addr::Addr;
 use crate::packet::{Fragment, Packet, Part};
 use crate::reason::Reason;
@@ -43,7 +43,7 @@ pub(super) fn parse<V: View>(view: &V, off: u32, framing: Framing, packet: &mut 
         check_options(view, off + 20, header - 20)?;
     }
     packet.fragment = fragment(fragmentation, total - header)?;
-    let span = Span { off: off + header, end: off + total };
+    let span = Span { off: reach(view, off + header)?, end: off + total };
     transport::parse(view, span, TTL_ANY, packet)
 }
 
@@ -77,6 +77,7 @@ fn check_options<V: View>(view: &V, off: u32, len: u32) -> Result<(), Reason> {
         if at >= len {
             return Ok(());
         }
+        at = reach(view, at)?;
         let kind = need(view.u8(off + at))?;
         match kind {
             0 => return Ok(()),

@@ -1,7 +1,7 @@
 //! IPv6 (RFC 8200) and its extension headers.
 
 use super::ipv4::place;
-use super::{Framing, Span, need, transport};
+use super::{Framing, Span, need, reach, transport};
 use crate::addr::Addr;
 use crate::packet::{Essential, Fragment, Packet, Part};
 use crate::reason::Reason;
@@ -26,6 +26,10 @@ pub(super) fn parse<V: View>(view: &V, off: u32, framing: Framing, packet: &mut 
     }
     packet.key.src = Addr { hi: need(view.u64(off + 8))?, lo: need(view.u64(off + 16))? };
     packet.key.dst = Addr { hi: need(view.u64(off + 24))?, lo: need(view.u64(off + 32))? };
+    // `::ffff:a.b.c.d` is how this crate writes IPv4 addresses; on the wire nobody may (RFC 4942, 2.2).
+    if packet.key.src.is_v4() || packet.key.dst.is_v4() {
+        return Err(Reason::SpoofedSource);
+    }
     packet.addressed = true;
 
     let available = view.frame_len().saturating_sub(off + 40);
@@ -46,7 +50,7 @@ pub(super) fn parse<V: View>(view: &V, off: u32, framing: Framing, packet: &mut 
     if let Some(fragment) = chain.fragment {
         packet.fragment = fragment;
     }
-    transport::parse(view, Span { off: chain.off, end: chain.end }, lengths as u8, packet)?;
+    transport::parse(view, Span { off: reach(view, chain.off)?, end: chain.end }, lengths as u8, packet)?;
     // RFC 6980: neighbour discovery never comes in fragments, not even in a single one.
     if fragmented && matches!(packet.essential, Essential::Ndp | Essential::NdpRouter) {
         return Err(Reason::Fragment);
@@ -66,6 +70,7 @@ impl Chain {
     #[inline(always)]
     fn follow<V: View>(&mut self, view: &V) -> Result<(), Reason> {
         for step in 0..=MAX_EXTENSIONS {
+            self.off = reach(view, self.off)?;
             match self.next {
                 HOP_BY_HOP | DESTINATION | ROUTING | FRAGMENT | AUTHENTICATION if step == MAX_EXTENSIONS => {
                     return Err(Reason::TooDeep);

@@ -1,6 +1,6 @@
 //! Ethernet, VLAN tags, ARP.
 
-use super::need;
+use super::{need, reach};
 use crate::addr::Addr;
 use crate::packet::{Essential, Kind, Packet};
 use crate::reason::Reason;
@@ -24,14 +24,15 @@ pub(super) enum Network {
 
 #[inline(always)]
 pub(super) fn parse<V: View>(view: &V, layer3: bool) -> Result<Network, Reason> {
+    let start = reach(view, 0)?;
     if layer3 {
-        return match need(view.u8(0))? >> 4 {
-            4 => Ok(Network::V4(0)),
-            6 => Ok(Network::V6(0)),
+        return match need(view.u8(start))? >> 4 {
+            4 => Ok(Network::V4(start)),
+            6 => Ok(Network::V6(start)),
             _ => Err(Reason::BadHeader),
         };
     }
-    let mut off = 12;
+    let mut off = start + 12;
     let mut ethertype = need(view.u16(off))?;
     for _ in 0..MAX_TAGS {
         if ethertype != TPID_CUSTOMER && ethertype != TPID_SERVICE {

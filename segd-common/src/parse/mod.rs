@@ -8,7 +8,7 @@ mod transport;
 
 use crate::packet::Packet;
 use crate::reason::Reason;
-use crate::view::View;
+use crate::view::{MAX_OFF, View};
 
 /// What the caller knows about the frame beyond its bytes.
 #[derive(Clone, Copy, Debug)]
@@ -35,10 +35,16 @@ pub(crate) struct Span {
 #[inline(always)]
 pub fn parse<V: View>(view: &V, framing: Framing, packet: &mut Packet) -> Result<(), Reason> {
     match link::parse(view, framing.layer3)? {
-        link::Network::V4(off) => ipv4::parse(view, off, framing, packet),
-        link::Network::V6(off) => ipv6::parse(view, off, framing, packet),
-        link::Network::Arp(off) => link::parse_arp(view, off, packet),
+        link::Network::V4(off) => ipv4::parse(view, reach(view, off)?, framing, packet),
+        link::Network::V6(off) => ipv6::parse(view, reach(view, off)?, framing, packet),
+        link::Network::Arp(off) => link::parse_arp(view, reach(view, off)?, packet),
     }
+}
+
+/// The offset of the next header, where the paths that lead to it meet.
+#[inline(always)]
+pub(crate) fn reach<V: View>(view: &V, off: u32) -> Result<u32, Reason> {
+    if off > MAX_OFF { Err(Reason::TooDeep) } else { Ok(view.meet(off)) }
 }
 
 /// `Truncated`, unless there is a value.

@@ -2,7 +2,7 @@
 //! A forwarded packet that passes its second hook was counted at the first; one that is dropped there is counted as a drop.
 
 use super::{Context, Hook, Outcome};
-use crate::count::{self, add};
+use crate::count::{self, REASONS, add};
 use crate::env::Env;
 use crate::event::Event;
 use crate::image::slot;
@@ -10,10 +10,11 @@ use crate::packet::Packet;
 use crate::reason::Reason;
 
 impl<E: Env> Context<'_, E> {
-    #[inline(always)]
-    pub(super) fn account(&self, packet: &Packet, outcome: &Outcome, bytes: u32) {
+    /// Out of line, as its event takes room on the stack.
+    #[inline(never)]
+    pub(super) fn account(&self, packet: &Packet, outcome: &Outcome, bytes: u32) -> bool {
         if self.at.hook as u8 == Hook::Forward as u8 && outcome.passes() {
-            return;
+            return false;
         }
         let dropped = !outcome.passes();
         let watched = outcome.reason as u8 == Reason::Audit as u8;
@@ -23,6 +24,7 @@ impl<E: Env> Context<'_, E> {
         if first {
             self.tell(packet, outcome);
         }
+        first
     }
 
     #[inline(always)]
@@ -46,7 +48,7 @@ impl<E: Env> Context<'_, E> {
             place = self.env.claim_pair_slot(cell);
         }
         let Some(counters) = self.env.pair_counters(place) else { return };
-        let reason = outcome.reason as usize;
+        let reason = self.env.below(outcome.reason as u32, REASONS as u32) as usize;
         let (Some(packets), Some(sizes), Some(flows)) =
             (counters.packets.get(reason), counters.bytes.get(reason), counters.blocked.get(reason))
         else {

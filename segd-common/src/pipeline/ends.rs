@@ -9,6 +9,7 @@ use crate::reason::Reason;
 
 /// Where the packet's addresses belong.
 #[derive(Clone, Copy)]
+#[repr(align(8))]
 pub(crate) struct Ends {
     /// Sender.
     pub(crate) src: Place,

@@ -4,7 +4,7 @@ use super::ends::Ends;
 use super::{Context, Hook, Outcome};
 use crate::env::Env;
 use crate::fragment::{Datagram, DatagramKey};
-use crate::image::{Locator, Slot, slot};
+use crate::image::{Locator, Slot};
 use crate::packet::Packet;
 use crate::reason::Reason;
 
@@ -16,7 +16,12 @@ impl<E: Env> Context<'_, E> {
 
     /// Remembers what the first fragment got. A second first with other ports kills the datagram.
     #[inline(always)]
-    pub(super) fn first_fragment(&self, packet: &Packet, outcome: Outcome) -> Outcome {
+    pub(super) fn first_fragment_here(&self, packet: &Packet, outcome: &mut Outcome) {
+        *outcome = self.first_fragment_outcome(packet, outcome);
+    }
+
+    #[inline(always)]
+    fn first_fragment_outcome(&self, packet: &Packet, outcome: &Outcome) -> Outcome {
         let key = self.key(packet);
         let Some(datagram) = key.slot(self.env, self.control.seed) else { return outcome.refused() };
         let ports = u32::from(packet.key.sport) << 16 | u32::from(packet.key.dport);
@@ -26,14 +31,14 @@ impl<E: Env> Context<'_, E> {
             return outcome.refused();
         }
         if !outcome.passes() {
-            return outcome;
+            return *outcome;
         }
         if !known {
             datagram.begin(&key, self.now, ports);
-            self.note(datagram, &outcome);
+            self.note(datagram, outcome);
         }
         match datagram.add(packet) {
-            Ok(()) => outcome,
+            Ok(()) => *outcome,
             Err(_) => outcome.refused(),
         }
     }
@@ -53,12 +58,17 @@ impl<E: Env> Context<'_, E> {
 
     /// A fragment without ports.
     #[inline(always)]
-    pub(super) fn later_fragment(&self, packet: &Packet) -> Outcome {
+    pub(super) fn later_fragment_here(&self, packet: &Packet, outcome: &mut Outcome) {
+        *outcome = self.later_fragment_outcome(packet);
+    }
+
+    #[inline(always)]
+    fn later_fragment_outcome(&self, packet: &Packet) -> Outcome {
         let key = self.key(packet);
         let known = key.slot(self.env, self.control.seed);
         match known {
             Some(datagram) if self.goes_on(datagram, &key) => self.as_first(datagram, packet),
-            _ => self.refuse(packet, Reason::NoConnection),
+            _ => self.refuse_outcome(packet, Reason::NoConnection),
         }
     }
 
@@ -97,10 +107,7 @@ impl Outcome {
     /// The same packet, refused as a fragment.
     #[inline(always)]
     fn refused(mut self) -> Self {
-        self.reason = Reason::Fragment;
-        self.would = Reason::Fragment;
-        self.rule = slot::NO_RULE;
-        self.opened = false;
+        self.refuse(Reason::Fragment);
         self
     }
 }

@@ -9,6 +9,7 @@ use crate::reason::{Reason, Verdict};
 
 /// The verdict on one packet, and everything the counters and events say of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(align(8))]
 pub struct Outcome {
     /// Why.
     pub reason: Reason,
@@ -28,6 +29,22 @@ pub struct Outcome {
     pub opened: bool,
     /// The rule asks for an event.
     pub log: bool,
+    /// What is still to be asked.
+    pub(super) next: Next,
+}
+
+/// What is to be asked after the policy. The stages follow each other and do not call each other: a kernel stack holds few.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Next {
+    /// Nothing.
+    Done = 0,
+    /// An ICMP error: which connection is it about?
+    Related = 1,
+    /// A live connection that the fast path did not take: may its initiator still?
+    Again = 2,
+    /// A first packet that the policy allows: is there room for its connection?
+    Admit = 3,
 }
 
 impl Outcome {
@@ -36,7 +53,7 @@ impl Outcome {
 
     #[inline(always)]
     const fn of(reason: Reason, from: u16, to: u16) -> Self {
-        Self { reason, would: reason, from, to, src_zone: from, slot: 0, rule: slot::NO_RULE, opened: false, log: false }
+        Self { reason, would: reason, from, to, src_zone: from, slot: 0, rule: slot::NO_RULE, opened: false, log: false, next: Next::Done }
     }
 
     /// Dropped.
@@ -64,6 +81,7 @@ impl Outcome {
             rule: judgement.rule,
             opened: false,
             log: judgement.log,
+            next: Next::Done,
         }
     }
 
@@ -72,6 +90,16 @@ impl Outcome {
     #[must_use]
     pub fn passes(&self) -> bool {
         self.reason.verdict() == Verdict::Allow
+    }
+
+    /// Turns it into a drop.
+    #[inline(always)]
+    pub(super) fn refuse(&mut self, reason: Reason) {
+        self.reason = reason;
+        self.would = reason;
+        self.slot = 0;
+        self.rule = slot::NO_RULE;
+        self.opened = false;
     }
 
     /// The same packet, let through because the mode only watches.

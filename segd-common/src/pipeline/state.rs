@@ -1,52 +1,58 @@
 //! Connections: riding on a live one, judging it again, opening a new one, and ICMP errors about one.
 
 use super::ends::Ends;
+use super::outcome::Next;
 use super::{Context, Hook, Outcome};
 use crate::env::Env;
-use crate::flow::{self, Birth, Direction, Flow, Found, State, flag};
-use crate::image::{Place, RuleSet, Slot};
+use crate::flow::{self, Direction, Flow, Found, State, flag};
+use crate::image::{Locator, Place, RuleSet, Slot};
 use crate::packet::{Kind, Packet, proto};
 use crate::policy::{Judgement, Question, judge};
 use crate::reason::Reason;
 
 impl<E: Env> Context<'_, E> {
     /// The fast path: a live connection of this generation, its slot not expired, its source known on this interface.
-    /// Nothing else is asked. `None`: ask everything.
+    /// Nothing else is asked. `false`: ask everything.
     #[inline(always)]
-    pub(super) fn ride(&self, packet: &Packet, found: Found<'_>) -> Option<Outcome> {
-        let Found { flow, direction } = found;
+    pub(super) fn ride(&self, packet: &Packet, found: &Found<'_>, outcome: &mut Outcome) -> bool {
+        let &Found { flow, direction } = found;
         let at_home = self.at.hook as u8 != Hook::Ingress as u8 || flow.interface(direction) == self.at.interface;
         if flow.generation.get() != self.root.generation || !at_home || !flow.live(self.now, self.control.hz) {
-            return None;
+            return false;
         }
-        let at = crate::image::Locator(flow.slot.get());
-        let slot = Slot::read(self.env, at)?;
+        let at = Locator(flow.slot.get());
+        let Some(slot) = Slot::read(self.env, at) else { return false };
         if slot.expired(self.now) || !flow::advance(flow, direction, packet) {
-            return None;
+            return false;
         }
         flow.touch(self.now, self.control.hz);
-        let (from, to) = (flow.from.get(), flow.to.get());
         let reply = direction as u8 == Direction::Reply as u8;
         let audit = slot.reason as u8 == Reason::Audit as u8;
-        let reason = if reply && !audit { Reason::Reply } else { slot.reason };
-        Some(Outcome {
-            reason,
-            would: if audit { Reason::NoRule } else { reason },
-            from,
-            to,
-            src_zone: if reply { to } else { from },
-            slot: at.0,
-            rule: slot.rule,
-            opened: false,
-            log: false,
-        })
+        outcome.reason = if reply && !audit { Reason::Reply } else { slot.reason };
+        outcome.would = if audit { Reason::NoRule } else { outcome.reason };
+        outcome.from = flow.from.get();
+        outcome.to = flow.to.get();
+        outcome.src_zone = if reply { outcome.to } else { outcome.from };
+        outcome.slot = at.0;
+        outcome.rule = slot.rule;
+        true
     }
 
     /// A live connection that the fast path did not take: another generation, another interface, an expired slot. The
     /// *initiator's* right is asked again, whoever sent this packet.
     #[inline(always)]
-    pub(super) fn judge_again(&self, packet: &Packet, ends: &Ends, found: Found<'_>) -> Outcome {
-        let Found { flow, direction } = found;
+    pub(super) fn judge_again_here(&self, packet: &Packet, outcome: &mut Outcome) {
+        let hash = packet.key.hash(self.control.seed);
+        let ends = &Ends::lookup(self, packet);
+        match flow::find(self.env, &packet.key, hash, self.control.bucket_mask) {
+            Some(found) => *outcome = self.judge_again_outcome(packet, ends, &found),
+            None => *outcome = self.stray(packet, ends),
+        }
+    }
+
+    #[inline(always)]
+    fn judge_again_outcome(&self, packet: &Packet, ends: &Ends, found: &Found<'_>) -> Outcome {
+        let &Found { flow, direction } = found;
         let judgement = self.rejudge(ends, flow, direction);
         let (from, to) = sides(ends, direction);
         let mut outcome = Outcome::judged(&judgement, self.origin(flow, from).zone(), to.zone(), ends.src.zone());
@@ -96,24 +102,40 @@ impl<E: Env> Context<'_, E> {
 
     /// A packet of no live connection.
     #[inline(always)]
-    pub(super) fn open(&self, packet: &Packet, ends: &Ends, hash: u64) -> Outcome {
+    pub(super) fn open(&self, packet: &Packet, ends: &Ends, hash: u64, outcome: &mut Outcome) {
         if !packet.can_open() && !self.trusted_midstream() && packet.kind as u8 != Kind::IcmpStray as u8 {
-            return self.stray(packet, ends);
+            return self.stray_into(packet, ends, outcome);
         }
         let forward = Question { from: ends.src, to: ends.dst, proto: packet.key.proto, service: packet.service };
         let judgement = judge(self.env, self.root, &forward, self.now);
+        *outcome = Outcome::judged(&judgement, ends.src.zone(), ends.dst.zone(), ends.src.zone());
         if judgement.allows() {
-            return self.admit(packet, &Opening { ends: *ends, hash, judgement, reversed: false });
+            outcome.next = Next::Admit;
+        } else {
+            self.denied(packet, ends, hash, outcome);
         }
-        if self.adopting() {
-            let back = Ends { src: ends.dst, dst: ends.src };
-            let question = Question { from: back.src, to: back.dst, proto: packet.key.proto, service: packet.key.sport };
-            let judgement = judge(self.env, self.root, &question, self.now);
-            if judgement.allows() && !matches!(packet.kind, Kind::Syn | Kind::Query) && has_ports(packet.key.proto) {
-                return self.admit_reply(packet, &Opening { ends: back, hash, judgement, reversed: true });
-            }
+    }
+
+    /// Whether a packet that was denied may be the responder's of a connection that was open before the first start.
+    #[inline(always)]
+    pub(super) fn may_adopt(&self, packet: &Packet, outcome: &Outcome) -> bool {
+        self.adopting()
+            && matches!(outcome.reason, Reason::NoRule | Reason::NoConnection | Reason::Expired)
+            && matches!(packet.kind, Kind::Plain | Kind::Segment)
+            && has_ports(packet.key.proto)
+    }
+
+    /// Adopts it if the policy allows its initiator to open it.
+    #[inline(always)]
+    pub(super) fn adopt_here(&self, packet: &Packet, outcome: &mut Outcome) {
+        let seen = Ends::lookup(self, packet);
+        let ends = Ends { src: seen.dst, dst: seen.src };
+        let question = Question { from: ends.src, to: ends.dst, proto: packet.key.proto, service: packet.key.sport };
+        let judgement = judge(self.env, self.root, &question, self.now);
+        if judgement.allows() {
+            *outcome = Outcome::judged(&judgement, ends.src.zone(), ends.dst.zone(), ends.dst.zone());
+            self.admit_reply(packet, packet.key.hash(self.control.seed), outcome);
         }
-        self.denied(packet, ends, hash, &judgement)
     }
 
     /// Mid-stream segments count as first packets in two cases: connections that were open before the first start are
@@ -131,16 +153,15 @@ impl<E: Env> Context<'_, E> {
     /// Denied by policy. The words for a SYN against the grain of a live connection, and for ICMP that is never one's
     /// own, say that it belongs to nothing.
     #[inline(always)]
-    fn denied(&self, packet: &Packet, ends: &Ends, hash: u64, judgement: &Judgement) -> Outcome {
+    fn denied(&self, packet: &Packet, ends: &Ends, hash: u64, outcome: &mut Outcome) {
         let stray = match packet.kind {
             Kind::Segment | Kind::QueryReply | Kind::IcmpStray => true,
             Kind::Syn => self.against_the_grain(packet, ends, hash),
             _ => false,
         };
         if stray {
-            return self.stray(packet, ends);
+            self.stray_into(packet, ends, outcome);
         }
-        Outcome::judged(judgement, ends.src.zone(), ends.dst.zone(), ends.src.zone())
     }
 
     /// Whether the sender of this SYN is the responder of a live connection between the same ports.
@@ -158,9 +179,22 @@ impl<E: Env> Context<'_, E> {
         }
     }
 
-    /// Belongs to nothing. A pair that is only watched lets it pass.
+    /// [`Self::stray_into`], as a value.
     #[inline(always)]
     fn stray(&self, packet: &Packet, ends: &Ends) -> Outcome {
+        let mut outcome = Outcome::CLOSED;
+        self.stray_into(packet, ends, &mut outcome);
+        outcome
+    }
+
+    /// Belongs to nothing. A pair that is only watched lets it pass.
+    #[inline(always)]
+    pub(super) fn stray_here(&self, packet: &Packet, ends: &Ends, outcome: &mut Outcome) {
+        *outcome = self.stray_outcome(packet, ends);
+    }
+
+    #[inline(always)]
+    fn stray_outcome(&self, packet: &Packet, ends: &Ends) -> Outcome {
         let outcome = Outcome::deny(ends, Reason::NoConnection);
         if self.watched(ends.src, ends.dst, packet.key.proto) || self.watched(ends.dst, ends.src, packet.key.proto) {
             return outcome.watched();
@@ -176,7 +210,12 @@ impl<E: Env> Context<'_, E> {
 
     /// An ICMP error about a live connection. It goes to the sender of the packet that it quotes: the parser saw to that.
     #[inline(always)]
-    pub(super) fn related(&self, packet: &Packet, ends: &Ends) -> Outcome {
+    pub(super) fn related_here(&self, packet: &Packet, outcome: &mut Outcome) {
+        *outcome = self.related_outcome(packet, &Ends::lookup(self, packet));
+    }
+
+    #[inline(always)]
+    fn related_outcome(&self, packet: &Packet, ends: &Ends) -> Outcome {
         let hash = packet.quoted.hash(self.control.seed);
         let Some(Found { flow, direction }) = flow::find(self.env, &packet.quoted, hash, self.control.bucket_mask) else {
             return self.stray(packet, ends);
@@ -197,58 +236,55 @@ impl<E: Env> Context<'_, E> {
     }
 }
 
-/// A connection about to be opened: the initiator's side first.
+/// How a connection begins.
 struct Opening {
-    ends: Ends,
     hash: u64,
-    judgement: Judgement,
+    state: State,
     reversed: bool,
 }
 
 impl<E: Env> Context<'_, E> {
-    /// Lets a packet in that the policy allows, and remembers its connection.
+    /// Remembers the connection of a packet that `outcome` lets in.
     #[inline(always)]
-    fn admit(&self, packet: &Packet, opening: &Opening) -> Outcome {
+    pub(super) fn admit_here(&self, packet: &Packet, outcome: &mut Outcome) {
+        let hash = packet.key.hash(self.control.seed);
         let midstream = packet.kind as u8 == Kind::Segment as u8 || packet.kind as u8 == Kind::QueryReply as u8;
         let state = if midstream { State::Established } else { State::HalfOpen };
-        let (src, dst) = (opening.ends.src.zone(), opening.ends.dst.zone());
-        let mut outcome = Outcome::judged(&opening.judgement, src, dst, src);
-        outcome.opened = self.remember(packet, opening, state);
-        if !outcome.opened && !self.retried(packet, opening) {
-            return self.full(packet, &opening.ends);
+        outcome.opened = self.remember(packet, &Opening { hash, state, reversed: false }, outcome);
+        if !outcome.opened && !self.retried(packet, hash) {
+            self.full(packet, outcome);
         }
-        outcome
     }
 
     /// Adopts a connection by a packet of its responder's.
     #[inline(always)]
-    fn admit_reply(&self, packet: &Packet, opening: &Opening) -> Outcome {
-        let (from, to) = (opening.ends.src.zone(), opening.ends.dst.zone());
-        let mut outcome = Outcome::judged(&opening.judgement, from, to, to);
-        outcome.opened = self.remember(packet, opening, State::Established);
+    fn admit_reply(&self, packet: &Packet, hash: u64, outcome: &mut Outcome) {
+        outcome.opened = self.remember(packet, &Opening { hash, state: State::Established, reversed: true }, outcome);
         if !outcome.opened {
-            return self.full(packet, &opening.ends);
+            return self.full(packet, outcome);
         }
         if outcome.reason as u8 != Reason::Audit as u8 {
             outcome.reason = Reason::Reply;
             outcome.would = Reason::Reply;
         }
-        outcome
     }
 
     #[inline(always)]
-    fn full(&self, packet: &Packet, ends: &Ends) -> Outcome {
-        let outcome = Outcome::deny(ends, Reason::TableFull);
-        if self.watched(ends.src, ends.dst, packet.key.proto) { outcome.watched() } else { outcome }
+    fn full(&self, packet: &Packet, outcome: &mut Outcome) {
+        outcome.refuse(Reason::TableFull);
+        let (from, to) = (Place(u32::from(outcome.from)), Place(u32::from(outcome.to)));
+        if self.watched(from, to, packet.key.proto) {
+            *outcome = outcome.watched();
+        }
     }
 
     /// Whether the connection is there already: a SYN that is sent again changes nothing in a live one.
     #[inline(always)]
-    fn retried(&self, packet: &Packet, opening: &Opening) -> bool {
+    fn retried(&self, packet: &Packet, hash: u64) -> bool {
         if packet.kind as u8 != Kind::Syn as u8 {
             return false;
         }
-        match flow::find(self.env, &packet.key, opening.hash, self.control.bucket_mask) {
+        match flow::find(self.env, &packet.key, hash, self.control.bucket_mask) {
             Some(found) => found.flow.live(self.now, self.control.hz),
             None => false,
         }
@@ -256,41 +292,41 @@ impl<E: Env> Context<'_, E> {
 
     /// Writes the connection down. `false`: it is there already, or there is no room.
     #[inline(always)]
-    fn remember(&self, packet: &Packet, opening: &Opening, state: State) -> bool {
+    fn remember(&self, packet: &Packet, opening: &Opening, outcome: &Outcome) -> bool {
         let translated = self.at.tagged.is_some_and(|zone| zone != self.root.place(self.env, packet.key.src).zone());
-        let birth = Birth {
-            key: &packet.key,
-            reversed: opening.reversed,
-            hash: opening.hash,
-            state,
-            flags: if translated { flag::TRANSLATED } else { 0 },
-            generation: self.root.generation,
-            slot: opening.judgement.slot,
-            from: opening.ends.src.zone(),
-            to: opening.ends.dst.zone(),
-            seq: packet.seq,
-            interface: if self.at.hook as u8 == Hook::Ingress as u8 { self.at.interface } else { 0 },
-            now: self.now,
-        };
+        let birth = self.birth;
+        birth.set_key(&packet.key);
+        birth.reversed.set(opening.reversed);
+        birth.hash.set(opening.hash);
+        birth.state.set(opening.state);
+        birth.flags.set(if translated { flag::TRANSLATED } else { 0 });
+        birth.generation.set(self.root.generation);
+        birth.slot.set(Locator(outcome.slot));
+        birth.from.set(outcome.from);
+        birth.to.set(outcome.to);
+        birth.seq.set(packet.seq);
+        birth.interface.set(if self.at.hook as u8 == Hook::Ingress as u8 { self.at.interface } else { 0 });
+        birth.now.set(self.now);
         match flow::find(self.env, &packet.key, opening.hash, self.control.bucket_mask) {
-            Some(found) => self.replace(found, &birth),
-            None => flow::create(self.env, &birth, self.control.bucket_mask, self.control.hz),
+            Some(found) => self.replace(found),
+            None => self.env.create(self.birth, self.control.bucket_mask, self.control.hz),
         }
     }
 
     /// The same ports again: a finished connection makes way for a new one; a live one stays as it is.
     #[inline(always)]
-    fn replace(&self, found: Found<'_>, birth: &Birth<'_>) -> bool {
+    fn replace(&self, found: Found<'_>) -> bool {
         let Found { flow, direction } = found;
         let over = flow.state.get() == State::Closing as u8 || !flow.live(self.now, self.control.hz);
         if over {
-            return flow.reopen(self.env, birth);
+            return flow.reopen(self.env, self.birth);
         }
         if direction as u8 == Direction::Forward as u8 {
-            flow.slot.set(birth.slot.0);
-            flow.from.set(birth.from);
-            flow.to.set(birth.to);
-            flow.if_from.set(birth.interface);
+            let birth = self.birth;
+            flow.slot.set(birth.slot.get().0);
+            flow.from.set(birth.from.get());
+            flow.to.set(birth.to.get());
+            flow.if_from.set(birth.interface.get());
             flow.touch(self.now, self.control.hz);
             self.restamp(flow);
         }
