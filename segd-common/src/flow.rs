@@ -496,7 +496,9 @@ fn settle<E: Env, C: Choice>(env: &E, birth: &Birth, spot: Spot, choice: &C) -> 
             for step in 0..4 {
                 let way = start.wrapping_add(step) & 3;
                 let Some(flow) = env.flow(number * WAYS + half * 4 + way) else { return false };
-                if choice.way(lane(tags.get(), way), flow) && take(env, birth, flow, &Way { tags, way, tag: spot.tag }) {
+                if choice.way(lane(tags.get(), way), flow)
+                    && take(env, birth, flow, &Way { tags, number: way, tag: spot.tag })
+                {
                     return true;
                 }
             }
@@ -508,7 +510,7 @@ fn settle<E: Env, C: Choice>(env: &E, birth: &Birth, spot: Spot, choice: &C) -> 
 /// One way of a bucket, and the tag it is to get.
 struct Way<'a> {
     tags: &'a Cell<u64>,
-    way: u32,
+    number: u32,
     tag: u16,
 }
 
@@ -520,7 +522,7 @@ fn take<E: Env>(env: &E, birth: &Birth, flow: &Flow, way: &Way<'_>) -> bool {
         return false;
     }
     flow.write(birth);
-    let shift = way.way * 16;
+    let shift = way.number * 16;
     let mut tagged = false;
     for _ in 0..4 {
         let tags = way.tags.get();

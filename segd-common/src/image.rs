@@ -197,10 +197,7 @@ pub fn walk<P: Pages>(pages: &P, start: Ref, mut key: Key) -> Option<u32> {
 #[inline(always)]
 fn step_over<P: Pages>(pages: &P, at: Ref, key: &mut Key) -> Option<Ref> {
     let [count, e0, e1, e2, e3, otherwise, next, _] = record(pages, at.as_skip()?)?;
-    let expect = Key {
-        hi: u64::from(*e0) << 32 | u64::from(*e1),
-        lo: u64::from(*e2) << 32 | u64::from(*e3),
-    };
+    let expect = Key { hi: u64::from(*e0) << 32 | u64::from(*e1), lo: u64::from(*e2) << 32 | u64::from(*e3) };
     let count = *count & 15;
     if count == 0 || !key.starts_with(&expect, count) {
         return Some(Ref(*otherwise));

@@ -169,10 +169,10 @@ impl<'a, E: Env> Context<'a, E> {
     fn judge_packet_here(&self, packet: &Packet, outcome: &mut Outcome) {
         let hash = packet.key.hash(self.control.seed);
         let found = self.lookup_flow(packet, hash);
-        if let Some(found) = found {
-            if self.ride(packet, &found, outcome) {
-                return;
-            }
+        if let Some(found) = found
+            && self.ride(packet, &found, outcome)
+        {
+            return;
         }
         let ends = Ends::lookup(self, packet);
         if let Err(reason) = ends.check(self, packet) {

@@ -63,6 +63,7 @@ pub(super) fn parse_v6<V: View>(view: &V, span: Span, hop_limit: u8, packet: &mu
     Ok(())
 }
 
+#[derive(Clone, Copy)]
 struct Discovery {
     kind: u8,
     code: u8,

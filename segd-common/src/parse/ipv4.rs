@@ -62,7 +62,7 @@ pub(super) fn place(mut fragment: Fragment, more: bool) -> Result<Fragment, Reas
         return Ok(fragment);
     }
     let payload = fragment.end - fragment.start;
-    if fragment.end > 0xffff || payload == 0 || (more && payload % 8 != 0) {
+    if fragment.end > 0xffff || payload == 0 || (more && !payload.is_multiple_of(8)) {
         return Err(Reason::Fragment);
     }
     fragment.part = if fragment.start == 0 { Part::First } else { Part::Later };

@@ -70,7 +70,8 @@ impl Ends {
     #[inline(always)]
     fn impossible(&self, packet: &Packet, essential: bool) -> bool {
         let arp = packet.kind as u8 == Kind::Arp as u8;
-        let leaves_link = !self.dst.is(Place::LINK_LOCAL) && !self.dst.is(Place::MULTICAST) && self.dst.zone() != zone::HOST;
+        let leaves_link =
+            !self.dst.is(Place::LINK_LOCAL) && !self.dst.is(Place::MULTICAST) && self.dst.zone() != zone::HOST;
         self.src.is(Place::BAD_SOURCE)
             || self.dst.is(Place::BAD_DESTINATION)
             || self.src.zone() == zone::HOST

@@ -53,7 +53,18 @@ impl Outcome {
 
     #[inline(always)]
     const fn of(reason: Reason, from: u16, to: u16) -> Self {
-        Self { reason, would: reason, from, to, src_zone: from, slot: 0, rule: slot::NO_RULE, opened: false, log: false, next: Next::Done }
+        Self {
+            reason,
+            would: reason,
+            from,
+            to,
+            src_zone: from,
+            slot: 0,
+            rule: slot::NO_RULE,
+            opened: false,
+            log: false,
+            next: Next::Done,
+        }
     }
 
     /// Dropped.

@@ -217,7 +217,8 @@ impl<E: Env> Context<'_, E> {
     #[inline(always)]
     fn related_outcome(&self, packet: &Packet, ends: &Ends) -> Outcome {
         let hash = packet.quoted.hash(self.control.seed);
-        let Some(Found { flow, direction }) = flow::find(self.env, &packet.quoted, hash, self.control.bucket_mask) else {
+        let Some(Found { flow, direction }) = flow::find(self.env, &packet.quoted, hash, self.control.bucket_mask)
+        else {
             return self.stray(packet, ends);
         };
         if !flow.live(self.now, self.control.hz) {
