@@ -45,7 +45,7 @@ static BLOCKED: Array<[u64; words::<BlockedBucket>()]> = Array::with_max_entries
 static INTERFACE: Array<[u64; words::<Interface>()]> = Array::with_max_entries(INTERFACES, 0);
 /// At load: zones × zones.
 #[map]
-static PAIR_SLOTS: Array<u32> = Array::with_max_entries(256, 0);
+static PAIR_SLOTS: Array<u64> = Array::with_max_entries(256, MMAPABLE);
 /// The next free slot of `PAIR_COUNTERS`; the first is for pairs that found no room.
 #[map]
 static PAIR_NEXT: Array<u32> = Array::with_max_entries(1, 0);
@@ -60,6 +60,9 @@ static EVENT_BUDGET: PerCpuArray<[u64; words::<EventBudget>()]> = PerCpuArray::w
 #[map]
 static EVENTS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
 
+/// Jiffies, as [`crate::segd_clock`] last read them.
+#[map]
+static CLOCK: Array<u64> = Array::with_max_entries(1, 0);
 /// Room for one packet at work.
 #[map]
 static ROOM: PerCpuArray<[u64; words::<Room>()]> = PerCpuArray::with_max_entries(1, 0);
@@ -108,6 +111,11 @@ macro_rules! entry {
 }
 
 impl Maps {
+    /// Writes the time down for the daemon, which has no other way to read the packet path's clock.
+    pub fn tell_time(&self) {
+        let _ = CLOCK.set(0, self.now(), 0);
+    }
+
     /// Room for the packet at work. One program runs on a CPU at a time: TC and XDP programs run with bottom halves off and
     /// none of ours calls another.
     #[inline(always)]

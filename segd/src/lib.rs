@@ -7,6 +7,7 @@
 pub mod api;
 pub mod compile;
 pub mod config;
+pub mod datapath;
 pub mod interfaces;
 pub mod policy;
 pub mod state;

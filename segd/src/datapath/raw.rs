@@ -1,0 +1,178 @@
+//! What aya has no call for: `mmap` of a map, a link's state, and a wait until no program can still read an old page.
+
+use std::ffi::CString;
+use std::io;
+use std::mem::size_of;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::ptr::NonNull;
+
+/// A map's values in this process's memory, shared with the kernel.
+pub(super) struct Mapping<T> {
+    base: NonNull<T>,
+    len: usize,
+}
+
+// SAFETY: the memory belongs to the map and stays mapped as long as this value lives; all access is by whole values, and
+// the room's callers hold the datapath exclusively where they write.
+unsafe impl<T> Send for Mapping<T> {}
+// SAFETY: as above; reads are volatile copies.
+unsafe impl<T> Sync for Mapping<T> {}
+
+impl<T> Mapping<T> {
+    /// Maps `len` values of an array map that was made with `BPF_F_MMAPABLE`.
+    pub(super) fn new(map: BorrowedFd<'_>, len: usize) -> io::Result<Self> {
+        const { assert!(size_of::<T>().is_multiple_of(8), "the kernel rounds values up to 8 bytes") };
+        let bytes = len * size_of::<T>();
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: a fresh mapping of a file of ours; the kernel checks its length.
+        let base = unsafe { libc::mmap(std::ptr::null_mut(), bytes, access, libc::MAP_SHARED, map.as_raw_fd(), 0) };
+        if base == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let base = NonNull::new(base.cast()).ok_or_else(|| io::Error::other("mapped at address 0"))?;
+        Ok(Self { base, len })
+    }
+
+    pub(super) const fn len(&self) -> usize {
+        self.len
+    }
+
+    fn place(&self, index: usize) -> Option<*mut T> {
+        // SAFETY: below `len`, so inside the mapping.
+        (index < self.len).then(|| unsafe { self.base.as_ptr().add(index) })
+    }
+
+    /// A copy of one value, as it stands this moment.
+    pub(super) fn read(&self, index: usize) -> Option<T>
+    where
+        T: Copy,
+    {
+        // SAFETY: inside the mapping and aligned: maps' values are at multiples of 8, the mapping at a page.
+        self.place(index).map(|place| unsafe { place.read_volatile() })
+    }
+
+    /// Writes one value.
+    pub(super) fn write(&self, index: usize, value: T) {
+        if let Some(place) = self.place(index) {
+            // SAFETY: as for `read`.
+            unsafe { place.write_volatile(value) }
+        }
+    }
+
+    /// A value in place. Only for values that nobody writes while the reference lives, or whose fields are cells.
+    pub(super) fn get(&self, index: usize) -> Option<&T> {
+        // SAFETY: as for `read`; see above for who writes.
+        self.place(index).map(|place| unsafe { &*place })
+    }
+}
+
+impl<T> Drop for Mapping<T> {
+    fn drop(&mut self) {
+        // SAFETY: the mapping of `new`, whole.
+        unsafe { libc::munmap(self.base.as_ptr().cast(), self.len * size_of::<T>()) };
+    }
+}
+
+/// `enum bpf_cmd` (include/uapi/linux/bpf.h).
+const BPF_MAP_CREATE: libc::c_int = 0;
+const BPF_MAP_UPDATE_ELEM: libc::c_int = 2;
+const BPF_OBJ_GET: libc::c_int = 7;
+const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
+/// `enum bpf_map_type`.
+const ARRAY: u32 = 2;
+const ARRAY_OF_MAPS: u32 = 12;
+
+fn bpf<T>(command: libc::c_int, attributes: &T) -> io::Result<i32> {
+    // SAFETY: the attributes have the layout of this command and outlive the call; the kernel takes shorter ones.
+    let answer = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attributes), size_of::<T>()) };
+    if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(answer as i32) }
+}
+
+#[repr(C)]
+struct MapCreate {
+    map_type: u32,
+    key_size: u32,
+    value_size: u32,
+    max_entries: u32,
+    map_flags: u32,
+    inner_map_fd: u32,
+}
+
+#[repr(C)]
+struct MapUpdate {
+    map_fd: u32,
+    pad: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
+
+fn create(map_type: u32, inner: Option<&OwnedFd>) -> io::Result<OwnedFd> {
+    let inner_map_fd = inner.map_or(0, |fd| fd.as_raw_fd() as u32);
+    let wanted = MapCreate { map_type, key_size: 4, value_size: 4, max_entries: 1, map_flags: 0, inner_map_fd };
+    // SAFETY: the kernel just gave us this descriptor.
+    bpf(BPF_MAP_CREATE, &wanted).map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Returns when every program that was running at the call has ended.
+///
+/// The kernel waits so after an update of a map of maps (`maybe_wait_bpf_programs`, since Linux 4.20), so we make two of our
+/// own and update one.
+pub(super) fn wait_for_programs() -> io::Result<()> {
+    let inner = create(ARRAY, None)?;
+    let outer = create(ARRAY_OF_MAPS, Some(&inner))?;
+    let (key, value) = (0u32, inner.as_raw_fd() as u32);
+    let update = MapUpdate {
+        map_fd: outer.as_raw_fd() as u32,
+        pad: 0,
+        key: std::ptr::from_ref(&key) as u64,
+        value: std::ptr::from_ref(&value) as u64,
+        flags: 0,
+    };
+    bpf(BPF_MAP_UPDATE_ELEM, &update).map(|_| ())
+}
+
+/// `struct bpf_link_info`, as far as it is looked at.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct LinkInfo {
+    kind: u32,
+    id: u32,
+    program: u32,
+    pad: u32,
+    /// XDP and TCX links both begin their part with the interface's number.
+    ifindex: u32,
+    rest: [u32; 11],
+}
+
+#[repr(C)]
+struct InfoByFd {
+    fd: u32,
+    len: u32,
+    info: u64,
+}
+
+#[repr(C)]
+struct ObjectGet {
+    path: u64,
+    fd: u32,
+    flags: u32,
+}
+
+/// The interface that a pinned link is attached to; 0 when the interface is gone. Neither aya nor its link has the number.
+pub(super) fn pinned_link_ifindex(pin: &Path) -> io::Result<u32> {
+    let path = CString::new(pin.as_os_str().as_bytes())?;
+    let link = bpf(BPF_OBJ_GET, &ObjectGet { path: path.as_ptr() as u64, fd: 0, flags: 0 })?;
+    // SAFETY: the kernel just gave us this descriptor.
+    let link = unsafe { OwnedFd::from_raw_fd(link) };
+    let mut info = LinkInfo::default();
+    let wanted = InfoByFd {
+        fd: link.as_raw_fd() as u32,
+        len: size_of::<LinkInfo>() as u32,
+        info: std::ptr::from_mut(&mut info) as u64,
+    };
+    bpf(BPF_OBJ_GET_INFO_BY_FD, &wanted)?;
+    Ok(info.ifindex)
+}

@@ -1,0 +1,65 @@
+//! How large the maps are made. Fixed when they are made: a policy that outgrows them gets larger ones at the next start.
+
+use crate::compile::Image;
+use crate::policy::Policy;
+
+/// Entries of the maps whose size depends on the policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// Zones that the pair counters have room for; a power of two.
+    pub zones: u32,
+    /// Rules that have counters.
+    pub rules: u32,
+    /// Pages of the image map, of 1 KiB.
+    pub pages: u32,
+    /// Buckets of the connection table, of eight connections; a power of two.
+    pub buckets: u32,
+    /// `limits.connections`, for the capacity that is shown.
+    pub connections: u32,
+    /// `limits.half_open`, likewise.
+    pub half_open: u32,
+}
+
+/// Pages beyond those of the policy, for small changes.
+const SPARE_PAGES: u32 = 256;
+const ZONES_AT_LEAST: u32 = 16;
+const RULES_AT_LEAST: u32 = 1024;
+/// Pairs that get counters of their own; there is one set of these for each CPU.
+const PAIRS_AT_MOST: u32 = 8192;
+
+impl Sizes {
+    /// Room for a policy, and for one that grew to twice its size.
+    #[must_use]
+    pub fn for_policy(policy: &Policy, image: &Image) -> Self {
+        let zones = policy.zones.len() as u32 + u32::from(segd_common::image::zone::FIRST_NAMED);
+        let rules = policy.rules.len() as u32;
+        let limits = policy.limits;
+        Self {
+            zones: (zones * 2).next_power_of_two().max(ZONES_AT_LEAST),
+            rules: (rules * 2).next_power_of_two().max(RULES_AT_LEAST),
+            pages: image.page_count() * 2 + SPARE_PAGES,
+            buckets: limits.connections.saturating_add(limits.half_open).div_ceil(8).next_power_of_two().max(64),
+            connections: limits.connections,
+            half_open: limits.half_open,
+        }
+    }
+
+    /// Pairs of zones.
+    pub(super) const fn pairs(&self) -> u32 {
+        self.zones * self.zones
+    }
+
+    /// Sets of pair counters; the first is for pairs that found no room.
+    pub(super) fn pair_counters(&self) -> u32 {
+        self.pairs().min(PAIRS_AT_MOST) + 1
+    }
+
+    /// Whether maps of this size serve a policy that wants `wanted`. A connection table of another size does not: its
+    /// entries would stand in the wrong buckets.
+    pub(super) const fn serve(&self, wanted: &Self) -> bool {
+        self.zones >= wanted.zones
+            && self.rules >= wanted.rules
+            && self.pages >= wanted.pages / 2
+            && self.buckets == wanted.buckets
+    }
+}
