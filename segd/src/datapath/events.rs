@@ -53,7 +53,9 @@ pub struct Events {
 
 impl Events {
     pub(super) fn new(ring: RingBuf<MapData>, clock: Arc<Mutex<Clock>>) -> Result<Self, DatapathError> {
-        let ring = AsyncFd::register(ring).map_err(|source| DatapathError::system("watch the ring of events", source.into()))?;
+        // SAFETY: the ring keeps its descriptor open and the same for as long as it lives, and lives in the `AsyncFd`.
+        let ring = unsafe { AsyncFd::register(ring) };
+        let ring = ring.map_err(|source| DatapathError::system("watch the ring of events", source.into()))?;
         Ok(Self { ring, clock })
     }
 
