@@ -8,6 +8,8 @@ pub mod api;
 pub mod compile;
 pub mod config;
 pub mod datapath;
+pub mod engine;
 pub mod interfaces;
+pub mod metrics;
 pub mod policy;
 pub mod state;

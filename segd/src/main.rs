@@ -1,2 +1,106 @@
-//! segd
-fn main() {}
+//! The daemon's entry: arguments in, an exit status out. Everything else is in the library and in `daemon`.
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+use segd::config::{load, read_sources};
+use segd::engine::{self, StartError};
+use segd::state::StateDir;
+use tracing::level_filters::LevelFilter;
+
+use crate::cli::{Check, Cli, Command, Unload};
+
+mod cli;
+mod daemon;
+
+const NOT_PERMITTED: u8 = 4;
+const POLICY_REFUSED: u8 = 5;
+
+fn main() -> ExitCode {
+    run(Cli::parse()).unwrap_or_else(|error| {
+        eprintln!("segd: {error:#}");
+        exit_code(&error)
+    })
+}
+
+fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    match cli.command {
+        Command::Run(options) => {
+            log_to_stderr(options.log_level);
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .enable_all()
+                .build()
+                .context("cannot start the async runtime")?;
+            let outcome = runtime.block_on(daemon::run(options));
+            // Followers and half-sent answers are not waited for.
+            runtime.shutdown_background();
+            outcome.map(|()| ExitCode::SUCCESS)
+        }
+        Command::Check(options) => Ok(check(&options)),
+        Command::Unload(options) => unload(&options),
+    }
+}
+
+/// What the contract says about a failed start.
+fn exit_code(error: &anyhow::Error) -> ExitCode {
+    match error.downcast_ref::<StartError>() {
+        Some(StartError::Policy(_)) => ExitCode::from(POLICY_REFUSED),
+        Some(StartError::NotPermitted(_)) => ExitCode::from(NOT_PERMITTED),
+        _ => ExitCode::FAILURE,
+    }
+}
+
+fn log_to_stderr(level: LevelFilter) {
+    let lines = tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(level).with_target(false);
+    if sd_notify::booted().unwrap_or(false) && std::env::var_os("JOURNAL_STREAM").is_some() {
+        // The journal has a clock and knows no colours.
+        lines.without_time().with_ansi(false).init();
+    } else {
+        lines.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init();
+    }
+}
+
+fn check(options: &Check) -> ExitCode {
+    // `load` also finds what is wrong around the files, which their texts alone don't tell.
+    let (warnings, sources) =
+        match load(&options.file).and_then(|loaded| Ok((loaded.warnings, read_sources(&options.file)?))) {
+            Ok(read) => read,
+            Err(faults) => {
+                eprintln!("{faults}");
+                return ExitCode::from(POLICY_REFUSED);
+            }
+        };
+    let report = engine::check(sources);
+    for warning in warnings {
+        eprintln!("warning: {warning}\n");
+    }
+    for fault in &report.faults {
+        eprintln!("{}\n", fault.picture);
+    }
+    for test in report.tests.iter().filter(|test| !test.passed) {
+        eprintln!("{}: the test fails: {}: {}\n", test.place, test.claim, test.found);
+    }
+    if !report.good() {
+        eprintln!("{}: refused", options.file.display());
+        return ExitCode::from(POLICY_REFUSED);
+    }
+    println!("{}: in order; {} of its own tests passed", options.file.display(), report.tests.len());
+    ExitCode::SUCCESS
+}
+
+fn unload(options: &Unload) -> anyhow::Result<ExitCode> {
+    log_to_stderr(LevelFilter::WARN);
+    let taken = engine::unload(&options.bpffs)?;
+    if taken.is_empty() {
+        println!("nothing is pinned in {}; nothing was enforced from there", options.bpffs.display());
+    }
+    for what in taken {
+        println!("taken off: {what}");
+    }
+    if let Some(dir) = &options.state_dir {
+        StateDir::open(dir)?.forget()?;
+        println!("forgotten: the state in {}", dir.display());
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -88,7 +88,13 @@ fn credentials(socket: BorrowedFd<'_>) -> io::Result<libc::ucred> {
     let mut length = size_of::<libc::ucred>() as libc::socklen_t;
     // SAFETY: the buffer is a `ucred` and `length` is its size; the kernel writes no more than that.
     let result = unsafe {
-        libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_PEERCRED, credentials.as_mut_ptr().cast::<c_void>(), &raw mut length)
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            credentials.as_mut_ptr().cast::<c_void>(),
+            &raw mut length,
+        )
     };
     if result != 0 {
         return Err(io::Error::last_os_error());
@@ -107,7 +113,13 @@ fn supplementary_groups(socket: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
         let mut length = (room * size_of::<u32>()) as libc::socklen_t;
         // SAFETY: the buffer holds `length` bytes; the kernel writes no more than that and says how much it wrote.
         let result = unsafe {
-            libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_PEERGROUPS, gids.as_mut_ptr().cast::<c_void>(), &raw mut length)
+            libc::getsockopt(
+                socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_PEERGROUPS,
+                gids.as_mut_ptr().cast::<c_void>(),
+                &raw mut length,
+            )
         };
         let error = io::Error::last_os_error();
         let told = length as usize / size_of::<u32>();
@@ -132,7 +144,13 @@ fn group_id(name: &str) -> Option<u32> {
         let mut found = ptr::null_mut();
         // SAFETY: every pointer is to a live buffer of the size that is told; `found` is read only after success.
         let result = unsafe {
-            libc::getgrnam_r(name.as_ptr(), group.as_mut_ptr(), strings.as_mut_ptr().cast(), strings.len(), &raw mut found)
+            libc::getgrnam_r(
+                name.as_ptr(),
+                group.as_mut_ptr(),
+                strings.as_mut_ptr().cast(),
+                strings.len(),
+                &raw mut found,
+            )
         };
         if result != libc::ERANGE {
             // SAFETY: when `found` is not null it points at `group`, which the call has filled in.

@@ -14,8 +14,8 @@ mod problem;
 mod status;
 
 pub use change::{
-    AllowRequest, Applied, CheckReport, DiffLine, DiffReport, FaultView, PairReport, PairRequest, PolicyText, PolicyView,
-    RevokeQuery, RuleChanged, TestView,
+    AllowRequest, Applied, CheckReport, DiffLine, DiffReport, FaultView, PairReport, PairRequest, PolicyText,
+    PolicyView, RevokeQuery, RuleChanged, TestView,
 };
 pub use flows::{ExplainQuery, Explanation, FlowLine, FlowsQuery, LostLine};
 pub use lists::{MatrixCell, PairTraffic, RuleView, ServiceView, ZoneView};

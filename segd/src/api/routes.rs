@@ -1,0 +1,233 @@
+//! What can be asked, where, and by whom. Handlers hand questions to the engine and answers back, nothing more.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{DefaultBodyLimit, Path, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{delete, get, post, put};
+use bytes::Bytes;
+use futures_util::stream;
+use serde::Serialize;
+use tokio::time::timeout;
+
+use super::peer::{ADMIN_GROUP, Access, Caller, READER_GROUP};
+use super::reply::{Asked, Given, Refused, ask, if_match, tagged, tagged_result};
+use super::types::{
+    AllowRequest, ExplainQuery, FlowLine, FlowsQuery, LostLine, PairRequest, PolicyText, ProblemKind, RevokeQuery,
+};
+use crate::engine::{Engine, Followed, Follower, Refusal};
+use crate::metrics;
+
+/// Largest body: a zone file of some hundred thousand rules.
+const BODY_LIMIT_BYTES: usize = 32 << 20;
+/// How long a request may take until its answer begins.
+const REQUEST_TIMEOUT_SECS: u64 = 60;
+
+type Shared = State<Arc<Engine>>;
+type Reply = Result<Response, Refused>;
+
+/// Everything that the Unix socket answers.
+pub(super) fn control(engine: Arc<Engine>) -> Router {
+    readers()
+        .merge(changers())
+        .with_state(Arc::clone(&engine))
+        .merge(public(engine))
+        .layer(DefaultBodyLimit::max(BODY_LIMIT_BYTES))
+}
+
+/// What is answered to everybody, on the metrics address too: numbers and names of zones, rules and interfaces.
+pub(super) fn public(engine: Arc<Engine>) -> Router {
+    Router::new()
+        .route("/metrics", get(exposition))
+        .route("/healthz", get(health))
+        .fallback(not_found)
+        .layer(from_fn(in_time))
+        .with_state(engine)
+}
+
+fn readers() -> Router<Arc<Engine>> {
+    Router::new()
+        .route(
+            "/v1/status",
+            get(|State(engine): Shared| async { Reply::Ok(tagged(ask(engine, Engine::status).await?)) }),
+        )
+        .route("/v1/zones", get(|State(engine): Shared| async { Reply::Ok(tagged(ask(engine, Engine::zones).await?)) }))
+        .route(
+            "/v1/services",
+            get(|State(engine): Shared| async { Reply::Ok(tagged(ask(engine, Engine::services).await?)) }),
+        )
+        .route(
+            "/v1/interfaces",
+            get(|State(engine): Shared| async { Reply::Ok(tagged(ask(engine, Engine::interfaces).await?)) }),
+        )
+        .route(
+            "/v1/policy",
+            get(|State(engine): Shared| async { Reply::Ok(tagged(ask(engine, Engine::policy).await?)) }),
+        )
+        .route("/v1/rules", get(|State(engine): Shared| async { tagged_result(ask(engine, Engine::rules).await?) }))
+        .route("/v1/matrix", get(|State(engine): Shared| async { tagged_result(ask(engine, Engine::matrix).await?) }))
+        .route("/v1/top", get(|State(engine): Shared| async { tagged_result(ask(engine, Engine::top).await?) }))
+        .route("/v1/explain", get(explain))
+        .route("/v1/check", post(check))
+        .route("/v1/diff", post(diff))
+        .route("/v1/flows", get(flows))
+        .route_layer(from_fn(may_read))
+        .route_layer(from_fn(in_time))
+}
+
+fn changers() -> Router<Arc<Engine>> {
+    Router::new()
+        .route("/v1/rules", post(allow))
+        .route("/v1/rules/{id}", delete(revoke))
+        .route("/v1/pairs", put(set_pair))
+        .route("/v1/apply", post(apply))
+        .route("/v1/reload", post(reload))
+        .route_layer(from_fn(may_change))
+        .route_layer(from_fn(in_time))
+}
+
+async fn may_read(request: Request, next: Next) -> Response {
+    permitted(request, next, Access::Read).await
+}
+
+async fn may_change(request: Request, next: Next) -> Response {
+    permitted(request, next, Access::Change).await
+}
+
+/// A request without a caller did not come over the Unix socket, and may do nothing.
+async fn permitted(request: Request, next: Next, needed: Access) -> Response {
+    let caller = request.extensions().get::<Caller>();
+    if caller.is_some_and(|caller| caller.access >= needed) {
+        if let (Some(Caller { peer, .. }), Access::Change) = (caller, needed) {
+            tracing::info!(
+                "user {} (process {}) asks: {} {}",
+                peer.uid,
+                peer.pid,
+                request.method(),
+                request.uri().path()
+            );
+        }
+        return next.run(request).await;
+    }
+    let who = caller.map_or_else(|| "this caller".to_owned(), |caller| format!("user {}", caller.peer.uid));
+    let (what, mend) = match needed {
+        Access::Change => {
+            ("change the policy", format!("be root, or a member of the group {ADMIN_GROUP} (and log in again)"))
+        }
+        _ => (
+            "ask the daemon",
+            format!("be root, or a member of the group {READER_GROUP} or {ADMIN_GROUP} (and log in again)"),
+        ),
+    };
+    Refused::new(ProblemKind::NotPermitted, format!("{who} may not {what}"), mend).into_response()
+}
+
+async fn in_time(request: Request, next: Next) -> Response {
+    let limit = std::time::Duration::from_secs(REQUEST_TIMEOUT_SECS);
+    match timeout(limit, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Refused::from(Refusal::Failed(format!("no answer within {REQUEST_TIMEOUT_SECS} s"))).into_response(),
+    }
+}
+
+async fn not_found(request: Request) -> Response {
+    let detail = format!("there is no {}", request.uri().path());
+    Refused::new(ProblemKind::NotFound, detail, "segctl --help shows what can be asked").into_response()
+}
+
+async fn explain(State(engine): Shared, Asked(query): Asked<ExplainQuery>) -> Reply {
+    tagged_result(ask(engine, move |engine| engine.explain(&query)).await?)
+}
+
+async fn check(State(engine): Shared, Given(new): Given<PolicyText>) -> Reply {
+    tagged_result(ask(engine, move |engine| engine.check(new)).await?)
+}
+
+async fn diff(State(engine): Shared, Given(new): Given<PolicyText>) -> Reply {
+    tagged_result(ask(engine, move |engine| engine.diff(new)).await?)
+}
+
+async fn allow(State(engine): Shared, headers: HeaderMap, Given(request): Given<AllowRequest>) -> Reply {
+    let seen = if_match(&headers)?;
+    tagged_result(ask(engine, move |engine| engine.allow(&request, seen.as_deref())).await?)
+}
+
+async fn revoke(
+    State(engine): Shared,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    Asked(query): Asked<RevokeQuery>,
+) -> Reply {
+    let seen = if_match(&headers)?;
+    tagged_result(ask(engine, move |engine| engine.revoke(&id, &query.reason, seen.as_deref())).await?)
+}
+
+async fn set_pair(State(engine): Shared, headers: HeaderMap, Given(request): Given<PairRequest>) -> Reply {
+    let seen = if_match(&headers)?;
+    tagged_result(ask(engine, move |engine| engine.set_pair(&request, seen.as_deref())).await?)
+}
+
+async fn apply(State(engine): Shared, headers: HeaderMap, Given(new): Given<PolicyText>) -> Reply {
+    let seen = if_match(&headers)?;
+    tagged_result(ask(engine, move |engine| engine.apply(new, seen.as_deref())).await?)
+}
+
+async fn reload(State(engine): Shared) -> Reply {
+    tagged_result(ask(engine, Engine::reload).await?)
+}
+
+async fn exposition(State(engine): Shared) -> Reply {
+    let text = ask(engine, |engine| {
+        let scrape = engine.scrape()?;
+        metrics::render(&scrape).map_err(|error| Refusal::Failed(format!("cannot write the metrics: {error}")))
+    });
+    Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text.await??).into_response())
+}
+
+/// 200 only if the kernel says that every guarded interface is enforced by what was published last.
+async fn health(State(engine): Shared) -> Reply {
+    let amiss = ask(engine, Engine::health).await?;
+    if amiss.is_empty() {
+        return Ok("enforcing\n".into_response());
+    }
+    let lines: Vec<String> = amiss.into_iter().map(|amiss| format!("{}; {}", amiss.what, amiss.mend)).collect();
+    Ok((StatusCode::SERVICE_UNAVAILABLE, lines.join("\n") + "\n").into_response())
+}
+
+/// One JSON object a line; with `follow`, for as long as the caller stays.
+async fn flows(State(engine): Shared, Asked(query): Asked<FlowsQuery>) -> Reply {
+    let content_type = [(header::CONTENT_TYPE, "application/x-ndjson")];
+    if !query.follow {
+        let lines = ask(engine, move |engine| engine.flows(&query)).await?;
+        return Ok((content_type, Body::from(joined(&lines))).into_response());
+    }
+    let (lines, follower) = ask(engine, move |engine| engine.follow(&query)).await?;
+    let recent = stream::iter([Ok::<_, Infallible>(Bytes::from(joined(&lines)))]);
+    let live = stream::unfold(follower, |mut follower: Follower| async {
+        let next = follower.next().await?;
+        Some((Ok(Bytes::from(followed(next))), follower))
+    });
+    Ok((content_type, Body::from_stream(futures_util::StreamExt::chain(recent, live))).into_response())
+}
+
+fn joined(lines: &[FlowLine]) -> String {
+    lines.iter().map(line).collect()
+}
+
+fn followed(next: Followed) -> String {
+    match next {
+        Followed::Line(flow) => line(&*flow),
+        Followed::Lost(lost) => line(&LostLine { lost }),
+    }
+}
+
+fn line(value: &impl Serialize) -> String {
+    let mut text = serde_json::to_string(value).expect("flows are plain data, which always has a JSON form");
+    text.push('\n');
+    text
+}

@@ -1,0 +1,126 @@
+//! Listens: on the Unix socket for the control API, on a TCP address for metrics and health. Every connection has a
+//! limit of time for its headers, and there is a limit of connections.
+
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::{Extension, Router};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::peer::{Caller, Groups, Peer};
+use super::routes;
+use crate::engine::Engine;
+
+/// Connections that are served at one time, on each of the two listeners.
+const CONNECTIONS: usize = 128;
+/// How long a request line and its headers may take.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long to wait when accepting fails, which it does when descriptors run out.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// The control socket could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum SocketError {
+    /// Another daemon answers at it.
+    #[error("another segd answers at {0}; stop that one, or give this one a socket of its own with --socket")]
+    Taken(PathBuf),
+    /// It could not be made.
+    #[error("cannot listen on {path}: {source}; look at the folder's owner and mode, or name another with --socket")]
+    Failed {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// Listens on a Unix socket that everybody may connect to: who connects is asked of the kernel, and judged then.
+/// A socket that nobody answers at any more is replaced.
+pub fn listen(path: &Path) -> Result<UnixListener, SocketError> {
+    if UnixStream::connect(path).is_ok() {
+        return Err(SocketError::Taken(path.to_owned()));
+    }
+    let bind = || {
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        match fs::symlink_metadata(path) {
+            Ok(there) if std::os::unix::fs::FileTypeExt::is_socket(&there.file_type()) => fs::remove_file(path)?,
+            _ => {}
+        }
+        let listener = UnixListener::bind(path)?;
+        fs::set_permissions(path, Permissions::from_mode(0o666))?;
+        Ok(listener)
+    };
+    bind().map_err(|source| SocketError::Failed { path: path.to_owned(), source })
+}
+
+/// Answers the control API for as long as it is polled.
+pub async fn serve_control(listener: UnixListener, engine: Arc<Engine>) {
+    let router = routes::control(engine);
+    let slots = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let slot = slot(&slots).await;
+        match listener.accept().await {
+            Ok((stream, _)) => match Peer::of(stream.as_fd()) {
+                Ok(peer) => {
+                    let access = peer.access(Groups::of_machine());
+                    serve(stream, router.clone().layer(Extension(Caller { peer, access })), slot);
+                }
+                Err(error) => {
+                    tracing::warn!("a connection was closed, for the kernel does not say whose it is: {error}");
+                }
+            },
+            Err(error) => refused(&error).await,
+        }
+    }
+}
+
+/// Answers metrics and health for as long as it is polled.
+pub async fn serve_metrics(listener: TcpListener, engine: Arc<Engine>) {
+    let router = routes::public(engine);
+    let slots = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let slot = slot(&slots).await;
+        match listener.accept().await {
+            Ok((stream, _)) => serve(stream, router.clone(), slot),
+            Err(error) => refused(&error).await,
+        }
+    }
+}
+
+pub(super) async fn slot(slots: &Arc<Semaphore>) -> OwnedSemaphorePermit {
+    Arc::clone(slots).acquire_owned().await.expect("the semaphore is never closed")
+}
+
+async fn refused(error: &io::Error) {
+    tracing::warn!("cannot accept a connection: {error}");
+    tokio::time::sleep(ACCEPT_RETRY).await;
+}
+
+pub(super) fn serve(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    router: Router,
+    slot: OwnedSemaphorePermit,
+) {
+    tokio::spawn(async move {
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+        let served = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)).await;
+        if let Err(error) = served {
+            tracing::debug!("a connection ended early: {error}");
+        }
+        drop(slot);
+    });
+}

@@ -1,0 +1,96 @@
+//! The daemon's command line, as it is typed. Decides nothing.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use tracing::level_filters::LevelFilter;
+
+/// Where the zone file lies unless told otherwise.
+const CONFIG: &str = "/etc/segd/zones.yaml";
+/// Where the pins lie unless told otherwise.
+const BPFFS: &str = "/sys/fs/bpf/segd";
+/// Where state is kept unless told otherwise.
+const STATE_DIR: &str = "/var/lib/segd";
+
+/// Network micro-segmentation in the kernel: zone files in, enforcement out.
+#[derive(Debug, Parser)]
+#[command(name = "segd", version, after_help = EXAMPLES)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  segd check /etc/segd/zones.yaml      is this policy in order? (needs no privileges)
+  segd run                             enforce /etc/segd/zones.yaml on this machine
+  segd unload                          take enforcement off; the one way to do it
+
+Exit status: 0 done; 1 failed; 2 usage; 4 not permitted; 5 the policy is invalid or its tests fail.";
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Enforce a zone file until SIGTERM; what is enforced stays enforced after that
+    #[command(after_help = RUN_EXAMPLES)]
+    Run(Run),
+    /// Check a zone file and its drop-ins, and run its tests; changes nothing and needs no privileges
+    #[command(after_help = "Examples:\n  segd check\n  segd check ./zones.yaml")]
+    Check(Check),
+    /// Take enforcement off: programs, pins and counters
+    #[command(after_help = "Examples:\n  segd unload\n  segd unload --bpffs /sys/fs/bpf/segd-lab")]
+    Unload(Unload),
+}
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  segd run
+  segd run --config ./zones.yaml --log-level debug
+  segd run --config /etc/segd/lab.yaml --state-dir /var/lib/segd-lab \\
+           --bpffs /sys/fs/bpf/segd-lab --socket /run/segd-lab.sock --metrics 127.0.0.1:9799
+
+SIGHUP reads the zone file again, SIGTERM ends the daemon. Enforcement goes on without it,
+expiry of rules included; `segd unload` takes it off.";
+
+/// `segd run`
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// Zone file; zones.d/*.yaml beside it is merged in
+    #[arg(long, value_name = "FILE", default_value = CONFIG)]
+    pub(crate) config: PathBuf,
+    /// What is kept over restarts
+    #[arg(long, value_name = "DIR", default_value = STATE_DIR)]
+    pub(crate) state_dir: PathBuf,
+    /// Pins of programs, maps and links, on a bpffs; one folder per instance
+    #[arg(long, value_name = "DIR", default_value = BPFFS)]
+    pub(crate) bpffs: PathBuf,
+    /// Control socket, which segctl talks to
+    #[arg(long, value_name = "PATH", default_value = segd::api::DEFAULT_SOCKET)]
+    pub(crate) socket: PathBuf,
+    /// Address of /metrics and /healthz
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:9798")]
+    pub(crate) metrics: SocketAddr,
+    /// What to log: off, error, warn, info, debug or trace
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    pub(crate) log_level: LevelFilter,
+}
+
+/// `segd check`
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// Zone file; zones.d/*.yaml beside it is merged in
+    #[arg(value_name = "FILE", default_value = CONFIG)]
+    pub(crate) file: PathBuf,
+}
+
+/// `segd unload`
+#[derive(Debug, Args)]
+pub(crate) struct Unload {
+    /// Pins of the instance
+    #[arg(long, value_name = "DIR", default_value = BPFFS)]
+    pub(crate) bpffs: PathBuf,
+    /// Also forget what is kept there: the numbers that the counters had, and the last good policy
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
+}

@@ -1,0 +1,281 @@
+//! Changes of the policy that come over the control socket. Each edits text, and goes the same way as a hand-written
+//! file; the hand-written file is never edited.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+
+use super::grants::zone_names;
+use super::judge::{Written, compiled, report};
+use super::refusal::Refusal;
+use super::writer::Core;
+use crate::api::types::{
+    AllowRequest, Applied, CheckReport, DiffLine, DiffReport, PairRequest, PolicyText, RuleChanged,
+};
+use crate::compile::{Facts, compare};
+use crate::config::dropin::{self, DropinError};
+use crate::config::{Source, read_sources};
+use crate::policy::{Mode, PairMode, Policy, Rule, ZoneName};
+use crate::state::FileError;
+use crate::state::file::Prepared;
+
+/// Mode of a zone file that is new.
+const FILE_MODE: u32 = 0o644;
+
+impl Core {
+    /// The policy that the caller saw has to be the one in force. `*` and no tag at all stand for any.
+    pub(super) fn expect(&self, if_match: Option<&str>) -> Result<(), Refusal> {
+        let digest = &self.force.written.digest;
+        let same = |tag: &str| tag == "*" || tag.trim_start_matches("W/").trim_matches('"') == digest;
+        if if_match.is_none_or(|tags| tags.split(',').map(str::trim).any(same)) {
+            return Ok(());
+        }
+        Err(Refusal::Changed {
+            detail: format!("generation {} is in force, and it is not the policy that you saw", self.force.generation),
+            mend: "look at it again, then repeat the change".to_owned(),
+        })
+    }
+
+    /// Adds a rule to the drop-in file and puts it in force.
+    pub(super) fn allow(&mut self, request: &AllowRequest) -> Result<RuleChanged, Refusal> {
+        let id = match &request.id {
+            Some(id) => id.clone(),
+            None => free_id(&self.force.written.policy, request),
+        };
+        if let Some(rule) = self.rule(&id) {
+            return Err(Refusal::bad(
+                format!("there is a rule {id} already, at {}", rule.place),
+                "choose another --id, or revoke that one first",
+            ));
+        }
+        let Applied { generation, .. } = self.edit(|text| dropin::add_rule(text, &new_rule(&id, request)))?;
+        tracing::info!("rule {id} was added: {}; approved by {}", request.reason, request.approved_by);
+        Ok(RuleChanged { id, generation })
+    }
+
+    /// Removes a rule from the drop-in file and puts the rest in force.
+    pub(super) fn revoke(&mut self, id: &str, reason: &str) -> Result<RuleChanged, Refusal> {
+        if reason.trim().is_empty() {
+            return Err(Refusal::bad(format!("revoking {id} needs a reason"), "give one with --reason"));
+        }
+        let place = match self.rule(id) {
+            Some(rule) => rule.place.clone(),
+            None => {
+                return Err(Refusal::NotFound {
+                    detail: format!("there is no rule {id}"),
+                    mend: "segctl rules lists them".to_owned(),
+                });
+            }
+        };
+        if Path::new(&place.file) != self.dropin() {
+            let detail = format!(
+                "rule {id} is written by hand in {}, line {}; segctl never touches that file",
+                place.file, place.line
+            );
+            return Err(Refusal::bad(
+                detail,
+                format!("remove it there, then segctl reload (or segctl apply {})", place.file),
+            ));
+        }
+        let Applied { generation, .. } = self.edit(|text| dropin::remove_rule(text, id))?;
+        tracing::info!("rule {id} was revoked: {reason}");
+        Ok(RuleChanged { id: id.to_owned(), generation })
+    }
+
+    /// Sets the mode of one pair of zones in the drop-in file and puts it in force.
+    pub(super) fn set_pair(&mut self, request: &PairRequest) -> Result<Applied, Refusal> {
+        self.known_pair(request)?;
+        let PairRequest { from, to, mode, preview: _ } = request;
+        self.would_hold(request)?;
+        let applied = self.edit(|text| dropin::set_pair(text, from, to, Some(*mode)))?;
+        tracing::info!("from {from} to {to} the mode is {mode} now");
+        Ok(applied)
+    }
+
+    /// A mode that something written by hand overrides is refused, instead of being taken without effect.
+    fn would_hold(&self, request: &PairRequest) -> Result<(), Refusal> {
+        let PairRequest { from, to, mode, preview: _ } = request;
+        let policy = &self.force.written.policy;
+        if (policy.mode, *mode) == (Mode::Audit, Mode::Enforce) {
+            let detail = "the whole policy is in audit mode, which no pair can leave alone";
+            let mend = "set mode: enforce in the zone file, and list under pairs what is still to be watched";
+            return Err(Refusal::bad(detail, mend));
+        }
+        let same = |pair: &&PairMode| pair.from.to_string() == *from && pair.to.to_string() == *to;
+        let by_hand = |pair: &&PairMode| Path::new(&pair.place.file) != self.dropin();
+        let enforced = policy.pairs.iter().filter(same).filter(by_hand).find(|pair| pair.mode == Mode::Enforce);
+        match enforced {
+            Some(pair) if *mode == Mode::Audit => {
+                let detail = format!("from {from} to {to} enforce is written by hand, at {}, and holds", pair.place);
+                Err(Refusal::bad(detail, "change it there, then segctl reload"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Both sides have to be zones, or `any`.
+    pub(super) fn known_pair(&self, request: &PairRequest) -> Result<(), Refusal> {
+        let zones = zone_names(&self.force.written.policy);
+        let unknown =
+            [&request.from, &request.to].into_iter().find(|zone| *zone != ZoneName::ANY && !zones.contains(zone));
+        match unknown {
+            Some(zone) => {
+                Err(Refusal::bad(format!("there is no zone {zone}"), format!("zones are: {}", zones.join(", "))))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Puts a whole zone file in force and in the place of `zones.yaml`. The old one is kept beside it.
+    pub(super) fn apply(&mut self, new: PolicyText) -> Result<Applied, Refusal> {
+        // First under the name that the caller knows it by, so that faults speak of that file.
+        Written::read(self.with_main(new.clone())?)?;
+        let main = PolicyText { name: self.config.display().to_string(), text: new.text };
+        let written = Written::read(self.with_main(main.clone())?)?;
+        let previous = match fs::read(&self.config) {
+            Ok(old) => Some(Prepared::new(&self.previous(), &old, FILE_MODE)?),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => {
+                return Err(Refusal::Failed(format!("cannot read {} to keep it: {error}", self.config.display())));
+            }
+        };
+        let file = Prepared::new(&self.config, main.text.as_bytes(), FILE_MODE)?;
+        self.put_in_force(written, || {
+            previous.map_or(Ok(()), Prepared::commit)?;
+            Ok(file.commit()?)
+        })
+    }
+
+    /// Faults, warnings and tests of a zone file in the place of ours.
+    pub(super) fn check(&self, new: PolicyText) -> Result<CheckReport, Refusal> {
+        Ok(report(self.with_main(new)?, &self.facts_now()))
+    }
+
+    /// What would newly pass and newly fail with a zone file in the place of ours.
+    pub(super) fn diff(&self, new: PolicyText) -> Result<DiffReport, Refusal> {
+        let written = Written::read(self.with_main(new)?)?;
+        let facts = self.facts_now();
+        // One registry for both, so that a zone has one number in both.
+        let before = compiled(&self.force.written.policy, &facts, &self.registry)?;
+        let after = compiled(&written.policy, &facts, &before.registry)?;
+        let mut report = DiffReport::default();
+        for change in compare(&before.image, &after.image) {
+            let side = if change.passes { &mut report.newly_pass } else { &mut report.newly_fail };
+            side.push(DiffLine {
+                from_zone: change.from,
+                to_zone: change.to,
+                service: change.service,
+                rule: change.rule,
+            });
+        }
+        Ok(report)
+    }
+
+    /// The machine as the policy in force knows it, at this moment.
+    fn facts_now(&self) -> Facts {
+        Facts { now: Timestamp::now(), clock: self.kernel.clock(), ..self.force.facts.clone() }
+    }
+
+    fn rule(&self, id: &str) -> Option<&Rule> {
+        self.force.written.policy.rules.iter().find(|rule| rule.id.0 == id)
+    }
+
+    /// `new` with the drop-ins that are on the disk.
+    fn with_main(&self, new: PolicyText) -> Result<Vec<Source>, Refusal> {
+        let main = self.config.display().to_string();
+        let mut sources = match read_sources(&self.config) {
+            Ok(sources) => sources,
+            // The file that is to be replaced may be missing or unreadable.
+            Err(faults) if faults.faults.iter().all(|fault| fault.file == main) => self.force.written.sources.clone(),
+            Err(faults) => return Err(faults.into()),
+        };
+        sources[0] = Source { name: new.name, text: new.text };
+        Ok(sources)
+    }
+
+    /// Edits the drop-in file and puts the outcome in force. Whatever else was edited on the disk meanwhile is not
+    /// taken along: it may be half-written, and it is not what was asked for.
+    fn edit(&mut self, edit: impl FnOnce(&str) -> Result<String, DropinError>) -> Result<Applied, Refusal> {
+        let mut sources = read_sources(&self.config)?;
+        if sources != self.force.written.sources {
+            return Err(Refusal::Changed {
+                detail: format!("{} is not what is in force", changed(&sources, &self.force.written.sources)),
+                mend: "segctl reload puts the files on the disk in force; then repeat the change".to_owned(),
+            });
+        }
+        let path = self.dropin();
+        let name = path.display().to_string();
+        let at = sources.iter().skip(1).position(|source| source.name >= name).map_or(sources.len(), |at| at + 1);
+        if sources.get(at).is_none_or(|source| source.name != name) {
+            sources.insert(at, Source { name, text: String::new() });
+        }
+        sources[at].text = edit(&sources[at].text)?;
+        let file = Prepared::new(&path, sources[at].text.as_bytes(), FILE_MODE)?;
+        self.put_in_force(Written::read(sources)?, || Ok(file.commit()?))
+    }
+
+    /// The file that belongs to `segctl`.
+    fn dropin(&self) -> PathBuf {
+        self.config.parent().unwrap_or(Path::new("")).join(dropin::FILE)
+    }
+
+    fn previous(&self) -> PathBuf {
+        let mut name = self.config.as_os_str().to_owned();
+        name.push(".previous");
+        name.into()
+    }
+}
+
+impl From<FileError> for Refusal {
+    fn from(error: FileError) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+/// The first file that differs.
+fn changed(disk: &[Source], force: &[Source]) -> String {
+    let differs = disk.iter().find(|source| !force.contains(source));
+    let gone = force.iter().find(|source| disk.iter().all(|other| other.name != source.name));
+    differs.or(gone).map_or_else(String::new, |source| source.name.clone())
+}
+
+/// A free name made of the zones and the first service: `dev-accounting-tcp-5432`.
+fn free_id(policy: &Policy, request: &AllowRequest) -> String {
+    let first = |names: &[String]| names.first().cloned().unwrap_or_default();
+    let parts = [first(request.from.as_slice()), first(request.to.as_slice()), first(&request.services)];
+    let stem: String =
+        parts.join("-").chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();
+    let stem = stem.trim_matches('-');
+    let taken = |id: &str| policy.rules.iter().any(|rule| rule.id.0 == id);
+    let numbered = (2_u32..).map(|number| format!("{stem}-{number}"));
+    std::iter::once(stem.to_owned()).chain(numbered).find(|id| !taken(id)).unwrap_or_default()
+}
+
+fn new_rule(id: &str, request: &AllowRequest) -> dropin::NewRule {
+    let AllowRequest { id: _, from, to, services, reason, approved_by, ticket, expires, mode } = request.clone();
+    dropin::NewRule {
+        id: id.to_owned(),
+        from: from.as_slice().to_vec(),
+        to: to.as_slice().to_vec(),
+        services,
+        reason: Some(reason),
+        approved_by: Some(approved_by),
+        ticket,
+        expires,
+        mode,
+        log: false,
+    }
+}
+
+impl From<DropinError> for Refusal {
+    fn from(error: DropinError) -> Self {
+        match error {
+            DropinError::NotInOrder(faults) => Self::Faults(faults),
+            DropinError::SameId(_) | DropinError::NoSuchRule(_) | DropinError::NotEditable { .. } => {
+                Self::Failed(error.to_string())
+            }
+        }
+    }
+}

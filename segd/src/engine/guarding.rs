@@ -1,0 +1,139 @@
+//! Which interfaces are guarded and how that went: what the policy wants, against what the kernel has. Decides what
+//! to attach and detach; never decides about packets.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use super::kernel::Kernel;
+use crate::interfaces::{Change, Hook, HookDecision, Link, choose_hook, guarded};
+use crate::policy::{HookChoice, InterfaceSelector};
+
+/// Links and addresses of this machine, as netlink told them last.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Machine {
+    /// By index.
+    pub links: BTreeMap<u32, Link>,
+    /// Every address of the machine.
+    pub addresses: BTreeSet<IpAddr>,
+}
+
+impl Machine {
+    /// Takes one change in.
+    pub fn apply(&mut self, change: Change) {
+        match change {
+            Change::Link(link) => {
+                self.links.insert(link.index, link);
+            }
+            Change::Gone { index } => {
+                self.links.remove(&index);
+            }
+            Change::Addresses(addresses) => self.addresses = addresses,
+        }
+    }
+
+    /// The links that `selectors` want guarded.
+    pub(super) fn guarded<'m>(&'m self, selectors: &'m [InterfaceSelector]) -> impl Iterator<Item = &'m Link> {
+        self.links.values().filter(|link| guarded(link, selectors).is_some())
+    }
+}
+
+/// A guarded interface, and how it went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Guarded {
+    pub(super) name: String,
+    /// The hook that was chosen by what the interface is; none if no hook can do what the policy asks.
+    chosen: Option<HookDecision>,
+    /// The hook that it got in the end.
+    pub(super) decision: Option<HookDecision>,
+    /// Why it is not attached; none if it is.
+    pub(super) fault: Option<String>,
+}
+
+/// The guarded interfaces, by index.
+#[derive(Debug, Default)]
+pub(super) struct Guards(pub(super) BTreeMap<u32, Guarded>);
+
+impl Guards {
+    /// Attaches what should be guarded and is not, and detaches what should not be. What fails is kept, shown and
+    /// tried again at the next call.
+    pub(super) fn sync(&mut self, kernel: &mut dyn Kernel, machine: &Machine, selectors: &[InterfaceSelector]) {
+        let wanted: BTreeSet<u32> = machine.guarded(selectors).map(|link| link.index).collect();
+        // What an earlier daemon guarded is told by the kernel alone.
+        let held = self.0.keys().copied().chain(kernel.enforced().into_iter().map(|enforced| enforced.ifindex));
+        for index in held.filter(|index| !wanted.contains(index)).collect::<BTreeSet<u32>>() {
+            self.let_go(kernel, index, machine);
+        }
+        for link in machine.guarded(selectors) {
+            self.guard(kernel, link, selectors);
+        }
+    }
+
+    /// A link that left took its programs along; what the datapath still holds for it goes as well.
+    pub(super) fn gone(&mut self, kernel: &mut dyn Kernel, index: u32) {
+        let Some(guarded) = self.0.remove(&index) else { return };
+        tracing::info!("interface {} is gone", guarded.name);
+        if let Err(error) = kernel.detach(index) {
+            tracing::debug!("after {} went: {error}", guarded.name);
+        }
+    }
+
+    fn let_go(&mut self, kernel: &mut dyn Kernel, index: u32, machine: &Machine) {
+        self.0.remove(&index);
+        let name =
+            machine.links.get(&index).map_or_else(|| format!("#{index}, which is gone,"), |link| link.name.clone());
+        match kernel.detach(index) {
+            Ok(()) => tracing::info!("interface {name} is no longer guarded"),
+            Err(error) => tracing::error!("interface {name} should no longer be guarded: {error}"),
+        }
+    }
+
+    fn guard(&mut self, kernel: &mut dyn Kernel, link: &Link, selectors: &[InterfaceSelector]) {
+        let choice = guarded(link, selectors).unwrap_or_default().hook;
+        let chosen = choose_hook(link, choice);
+        if let Some(before) = self.0.get_mut(&link.index)
+            && before.fault.is_none()
+            && before.chosen.as_ref() == chosen.as_ref().ok()
+        {
+            before.name.clone_from(&link.name);
+            return;
+        }
+        let guarded = match chosen {
+            Err(error) => {
+                Guarded { name: link.name.clone(), chosen: None, decision: None, fault: Some(error.to_string()) }
+            }
+            Ok(chosen) => attach(kernel, link, choice, &chosen),
+        };
+        if self.0.get(&link.index) != Some(&guarded) {
+            tell(&guarded);
+        }
+        self.0.insert(link.index, guarded);
+    }
+}
+
+/// Attaches by the chosen hook. Whether a driver has native XDP shows only here: where the policy leaves the choice to
+/// us, TC takes its place.
+fn attach(kernel: &mut dyn Kernel, link: &Link, choice: HookChoice, chosen: &HookDecision) -> Guarded {
+    let guarded = |decision, fault| Guarded {
+        name: link.name.clone(),
+        chosen: Some(chosen.clone()),
+        decision: Some(decision),
+        fault,
+    };
+    let Err(error) = kernel.attach(link, chosen.hook) else { return guarded(chosen.clone(), None) };
+    if choice != HookChoice::Auto || chosen.hook == Hook::Tc {
+        return guarded(chosen.clone(), Some(error.to_string()));
+    }
+    let instead = HookDecision { hook: Hook::Tc, why: format!("its driver refused XDP: {error}") };
+    let fault = kernel.attach(link, Hook::Tc).err().map(|error| error.to_string());
+    guarded(instead, fault)
+}
+
+fn tell(guarded: &Guarded) {
+    match (&guarded.fault, &guarded.decision) {
+        (Some(fault), _) => tracing::error!("interface {} is not guarded: {fault}", guarded.name),
+        (None, Some(decision)) => {
+            tracing::info!("interface {} is guarded by {}: {}", guarded.name, decision.hook, decision.why);
+        }
+        (None, None) => {}
+    }
+}

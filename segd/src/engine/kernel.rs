@@ -1,0 +1,66 @@
+//! What the engine asks of the kernel, as a trait: the daemon gives it the real thing, tests a kernel of paper.
+
+use crate::compile::{Answer, Clock, Image, Question};
+use crate::datapath::{Counters, Datapath, DatapathError, Enforced, Flow, Occupancy};
+use crate::interfaces::{Hook, Link};
+
+/// The kernel side of one instance. See [`Datapath`] for what each call promises.
+pub(super) trait Kernel: Send {
+    fn clock(&self) -> Clock;
+    fn generation(&self) -> u32;
+    fn publish(&mut self, image: &Image) -> Result<u32, DatapathError>;
+    fn interface_slot(&mut self, ifindex: u32, name: &str) -> u16;
+    fn attach(&mut self, link: &Link, hook: Hook) -> Result<(), DatapathError>;
+    fn detach(&mut self, ifindex: u32) -> Result<(), DatapathError>;
+    fn enforced(&self) -> Vec<Enforced>;
+    fn counters(&self) -> Result<Counters, DatapathError>;
+    fn flows(&self) -> Vec<Flow>;
+    fn occupancy(&self) -> Occupancy;
+    fn answer(&self, question: &Question) -> Answer;
+}
+
+impl Kernel for Datapath {
+    fn clock(&self) -> Clock {
+        Self::clock(self)
+    }
+
+    fn generation(&self) -> u32 {
+        Self::generation(self)
+    }
+
+    fn publish(&mut self, image: &Image) -> Result<u32, DatapathError> {
+        Self::publish(self, image)
+    }
+
+    fn interface_slot(&mut self, ifindex: u32, name: &str) -> u16 {
+        Self::interface_slot(self, ifindex, name)
+    }
+
+    fn attach(&mut self, link: &Link, hook: Hook) -> Result<(), DatapathError> {
+        Self::attach(self, link, hook)
+    }
+
+    fn detach(&mut self, ifindex: u32) -> Result<(), DatapathError> {
+        Self::detach(self, ifindex)
+    }
+
+    fn enforced(&self) -> Vec<Enforced> {
+        Self::enforced(self)
+    }
+
+    fn counters(&self) -> Result<Counters, DatapathError> {
+        Self::counters(self)
+    }
+
+    fn flows(&self) -> Vec<Flow> {
+        Self::flows(self)
+    }
+
+    fn occupancy(&self) -> Occupancy {
+        Self::occupancy(self)
+    }
+
+    fn answer(&self, question: &Question) -> Answer {
+        Self::answer(self, question)
+    }
+}

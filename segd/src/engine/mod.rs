@@ -1,0 +1,273 @@
+//! Holds the rooms together: the policy in force, the kernel, the machine and those who ask.
+//!
+//! There is one writer. Requests, signals and news of the machine come one after the other; what they ask of the
+//! kernel is quick, so they block, and callers on an async runtime give them a thread of their own.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use jiff::Timestamp;
+
+use self::events::{EventLog, wanted};
+use self::names::Names;
+use self::writer::Core;
+use crate::api::types::{
+    AllowRequest, Amiss, Applied, CheckReport, DiffReport, ExplainQuery, Explanation, FlowLine, FlowsQuery,
+    InterfaceStatus, MatrixCell, PairReport, PairRequest, PairTraffic, PolicyText, PolicyView, RuleChanged, RuleView,
+    ServiceView, Status, ZoneView,
+};
+use crate::datapath::Event;
+use crate::interfaces::Change;
+use crate::metrics::Scrape;
+use crate::policy::ZoneName;
+
+mod change;
+mod claims;
+mod events;
+mod explain;
+mod grants;
+mod guarding;
+#[cfg(test)]
+pub(crate) mod house;
+mod judge;
+mod kernel;
+mod names;
+mod refusal;
+mod start;
+mod status;
+#[cfg(test)]
+mod tests;
+mod views;
+mod writer;
+
+pub use events::{Followed, Follower};
+pub use guarding::Machine;
+pub use judge::check;
+pub use refusal::Refusal;
+pub use start::{CheckedPolicy, Folders, StartError, Started, read_policy, unload};
+
+/// Connections that a preview of `enforce` shows.
+const PREVIEWED: usize = 50;
+
+/// The engine, shared by all who ask it.
+pub struct Engine {
+    core: Mutex<Core>,
+    events: EventLog,
+    names: RwLock<Arc<Names>>,
+}
+
+/// An answer, and the `ETag` of the policy that it speaks of.
+#[derive(Clone, Debug)]
+pub struct Tagged<T> {
+    /// The answer.
+    pub value: T,
+    /// SHA-256 of the policy's files, in hex.
+    pub etag: String,
+}
+
+impl Engine {
+    fn new(core: Core) -> Self {
+        let names = RwLock::new(Arc::new(core.names()));
+        Self { core: Mutex::new(core), events: EventLog::default(), names }
+    }
+
+    /// # Panics
+    /// If an earlier request panicked: what it left behind is not to be trusted. The daemon then ends, enforcement
+    /// stays, and the next start takes the kernel's state over.
+    fn core(&self) -> MutexGuard<'_, Core> {
+        self.core.lock().expect("an earlier request panicked while it held the engine")
+    }
+
+    fn read<T>(&self, ask: impl FnOnce(&Core) -> T) -> Tagged<T> {
+        let core = self.core();
+        Tagged { value: ask(&core), etag: core.force.written.digest.clone() }
+    }
+
+    fn write<T>(&self, change: impl FnOnce(&mut Core) -> T) -> Tagged<T> {
+        let mut core = self.core();
+        let value = change(&mut core);
+        *self.names.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(core.names());
+        Tagged { value, etag: core.force.written.digest.clone() }
+    }
+
+    fn names(&self) -> Arc<Names> {
+        Arc::clone(&self.names.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Is every guarded interface enforced, by which hook, which generation; anything amiss first.
+    pub fn status(&self) -> Tagged<Status> {
+        self.read(Core::status)
+    }
+
+    /// What keeps this machine from being guarded; empty when the kernel says that all is well.
+    pub fn health(&self) -> Vec<Amiss> {
+        self.core().health()
+    }
+
+    /// What the metrics show.
+    pub fn scrape(&self) -> Result<Scrape, Refusal> {
+        self.core().scrape()
+    }
+
+    /// All zones, the reserved ones first.
+    pub fn zones(&self) -> Tagged<Vec<ZoneView>> {
+        self.read(Core::zones)
+    }
+
+    /// All named services.
+    pub fn services(&self) -> Tagged<Vec<ServiceView>> {
+        self.read(Core::services)
+    }
+
+    /// All guarded interfaces.
+    pub fn interfaces(&self) -> Tagged<Vec<InterfaceStatus>> {
+        self.read(Core::interfaces)
+    }
+
+    /// All rules with what they carried.
+    pub fn rules(&self) -> Tagged<Result<Vec<RuleView>, Refusal>> {
+        self.read(Core::rules)
+    }
+
+    /// Pairs of zones by traffic.
+    pub fn top(&self) -> Tagged<Result<Vec<PairTraffic>, Refusal>> {
+        self.read(Core::top)
+    }
+
+    /// The zone-by-zone table.
+    pub fn matrix(&self) -> Tagged<Result<Vec<MatrixCell>, Refusal>> {
+        self.read(Core::matrix)
+    }
+
+    /// The files in force.
+    pub fn policy(&self) -> Tagged<PolicyView> {
+        self.read(Core::policy)
+    }
+
+    /// What would happen to one new connection.
+    pub fn explain(&self, query: &ExplainQuery) -> Tagged<Result<Explanation, Refusal>> {
+        self.read(|core| core.explain(query))
+    }
+
+    /// Faults, warnings and tests of a zone file in the place of ours.
+    pub fn check(&self, new: PolicyText) -> Tagged<Result<CheckReport, Refusal>> {
+        self.read(|core| core.check(new))
+    }
+
+    /// What a zone file in the place of ours would change.
+    pub fn diff(&self, new: PolicyText) -> Tagged<Result<DiffReport, Refusal>> {
+        self.read(|core| core.diff(new))
+    }
+
+    /// Adds a rule. `if_match`: the `ETag` of the policy that the caller saw.
+    pub fn allow(&self, request: &AllowRequest, if_match: Option<&str>) -> Tagged<Result<RuleChanged, Refusal>> {
+        self.change(if_match, |core| core.allow(request))
+    }
+
+    /// Takes a rule away.
+    pub fn revoke(&self, id: &str, reason: &str, if_match: Option<&str>) -> Tagged<Result<RuleChanged, Refusal>> {
+        self.change(if_match, |core| core.revoke(id, reason))
+    }
+
+    /// Puts a whole zone file in force and in the place of ours.
+    pub fn apply(&self, new: PolicyText, if_match: Option<&str>) -> Tagged<Result<Applied, Refusal>> {
+        self.change(if_match, |core| core.apply(new))
+    }
+
+    /// Reads the files on the disk again.
+    pub fn reload(&self) -> Tagged<Result<Applied, Refusal>> {
+        self.write(Core::reload)
+    }
+
+    /// Sets the mode of a pair, or only shows what `enforce` would have dropped.
+    pub fn set_pair(&self, request: &PairRequest, if_match: Option<&str>) -> Tagged<Result<PairReport, Refusal>> {
+        let recent = self.events.recent(&FlowsQuery { blocked: true, ..FlowsQuery::default() });
+        if request.preview {
+            return self.read(|core| {
+                core.known_pair(request)?;
+                would_drop(core, request, recent)
+            });
+        }
+        self.change(if_match, |core| {
+            let before = would_drop(core, request, recent)?;
+            let applied = core.set_pair(request)?;
+            Ok(PairReport { applied: true, generation: applied.generation, ..before })
+        })
+    }
+
+    fn change<T>(
+        &self,
+        if_match: Option<&str>,
+        change: impl FnOnce(&mut Core) -> Result<T, Refusal>,
+    ) -> Tagged<Result<T, Refusal>> {
+        self.write(|core| {
+            core.expect(if_match)?;
+            change(core).inspect_err(|refusal| core.count_refusal(refusal))
+        })
+    }
+
+    /// Recent events and open connections, the oldest first.
+    pub fn flows(&self, query: &FlowsQuery) -> Vec<FlowLine> {
+        merged(self.events.recent(query), self.open_flows(query))
+    }
+
+    /// The same, and a follower that goes on where they end.
+    pub fn follow(&self, query: &FlowsQuery) -> (Vec<FlowLine>, Follower) {
+        let (recent, follower) = self.events.recent_and_follow(query);
+        (merged(recent, self.open_flows(query)), follower)
+    }
+
+    fn open_flows(&self, query: &FlowsQuery) -> Vec<FlowLine> {
+        let flows = self.core().kernel.flows();
+        let (names, now) = (self.names(), Timestamp::now());
+        flows.iter().map(|flow| names.flow_line(flow, now)).filter(|line| wanted(query, line)).collect()
+    }
+
+    /// Takes events from the kernel in.
+    pub fn take_events(&self, events: &[Event]) {
+        let names = self.names();
+        for event in events {
+            self.events.push(names.event_line(event));
+        }
+    }
+
+    /// Takes news of the machine in.
+    pub fn machine_changed(&self, changes: Vec<Change>) {
+        self.write(|core| core.machine_changed(changes));
+    }
+
+    /// Looks at what nobody tells: the wall clock, and interfaces that could not be guarded. Every few seconds.
+    pub fn tick(&self) {
+        self.write(Core::tick);
+    }
+}
+
+/// What the audit mode let pass between a pair of zones: the counters' sum, and the latest connections.
+fn would_drop(core: &Core, request: &PairRequest, recent: Vec<FlowLine>) -> Result<PairReport, Refusal> {
+    let PairRequest { from, to, mode, preview: _ } = request;
+    let names = core.names();
+    let meant = |asked: &str, zone: &str| asked == ZoneName::ANY || asked == zone;
+    let counters = core.counters()?;
+    let of_pair =
+        counters.pairs.iter().filter(|pair| meant(from, &names.zone(pair.from)) && meant(to, &names.zone(pair.to)));
+    let audited = |line: &FlowLine| line.reason == "audit" && meant(from, &line.from_zone) && meant(to, &line.to_zone);
+    let would_drop_packets = of_pair.map(|pair| pair.packets[segd_common::reason::Reason::Audit as usize]).sum();
+    Ok(PairReport {
+        from: from.clone(),
+        to: to.clone(),
+        mode: *mode,
+        applied: false,
+        generation: core.force.generation,
+        would_drop_packets,
+        would_drop: recent.into_iter().rev().filter(audited).take(PREVIEWED).collect(),
+    })
+}
+
+/// Events and open connections by time. An open connection is told once: the event that it began with is left out.
+fn merged(events: Vec<FlowLine>, open: Vec<FlowLine>) -> Vec<FlowLine> {
+    let key = |line: &FlowLine| (line.src.clone(), line.dst.clone(), line.proto.clone(), line.src_port, line.dst_port);
+    let known: std::collections::HashSet<_> = open.iter().map(key).collect();
+    let began = |line: &FlowLine| line.verdict == crate::api::types::Verdict::Allow && known.contains(&key(line));
+    let mut lines: Vec<FlowLine> = events.into_iter().filter(|line| !began(line)).chain(open).collect();
+    lines.sort_by_key(|line| line.time);
+    lines
+}

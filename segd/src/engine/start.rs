@@ -1,0 +1,168 @@
+//! From folders and a machine to an engine that enforces. Everything that can be refused is refused before the kernel
+//! is touched; what is enforced already stays enforced through every refusal.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+
+use super::Engine;
+use super::guarding::Machine;
+use super::judge::{Judged, Written, judge};
+use super::refusal::Refusal;
+use super::writer::{Core, Parts};
+use crate::compile::{Clock, Facts, InterfaceFact, Registry};
+use crate::config::{load, read_sources};
+use crate::datapath::{Datapath, DatapathError, Events, Sizes};
+use crate::interfaces::{Guard, Instance, InstanceError};
+use crate::state::lock::{Lock, LockError};
+use crate::state::{StateDir, StateError};
+
+/// Where one instance lives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Folders {
+    /// The hand-written zone file.
+    pub config: PathBuf,
+    /// What is kept over restarts.
+    pub state: PathBuf,
+    /// Pins of programs, maps and links; on a bpffs.
+    pub bpffs: PathBuf,
+}
+
+/// The daemon could not start. What was enforced before still is.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The zone files are refused.
+    #[error("{0}")]
+    Policy(Refusal),
+    /// The process may not do what a daemon has to.
+    #[error("segd run needs {0}; start it as root, or give its service these capabilities")]
+    NotPermitted(String),
+    /// The folder of the pins is not usable.
+    #[error("cannot make {path}: {source}; is a bpffs mounted there? (mount -t bpf bpf /sys/fs/bpf)")]
+    Pins {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Another daemon is at work.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The state folder is not usable.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The kernel side could not be opened.
+    #[error(transparent)]
+    Datapath(#[from] DatapathError),
+    /// The folder's name gives no name for the nftables table.
+    #[error(transparent)]
+    Instance(#[from] InstanceError),
+    /// It opened, and could not be put in force.
+    #[error("{0}")]
+    Failed(Refusal),
+}
+
+/// An engine at work, and what keeps it so.
+pub struct Started {
+    /// The engine.
+    pub engine: Engine,
+    /// What the kernel reports.
+    pub events: Events,
+    /// Whether an earlier daemon's kernel state was taken over.
+    pub adopted: bool,
+    /// Held as long as the daemon lives.
+    pub locks: [Lock; 2],
+}
+
+/// Reads and checks the zone file of an instance, every fault at once.
+pub fn read_policy(config: &Path) -> Result<CheckedPolicy, StartError> {
+    // `load` also finds what is wrong around the files, which their texts alone don't tell.
+    let notes = load(config).map_err(|faults| StartError::Policy(faults.into()))?.warnings;
+    let sources = read_sources(config).map_err(|faults| StartError::Policy(faults.into()))?;
+    let written = Written::read(sources).map_err(StartError::Policy)?;
+    for note in &notes {
+        tracing::warn!("{}", note.render(false));
+    }
+    Ok(CheckedPolicy(written))
+}
+
+/// A policy that has no faults; its tests are still to be run.
+pub struct CheckedPolicy(Written);
+
+impl Engine {
+    /// Puts `policy` in force on `machine`, over whatever an earlier daemon left in the kernel.
+    pub fn start(folders: &Folders, policy: CheckedPolicy, machine: Machine) -> Result<Started, StartError> {
+        let CheckedPolicy(written) = policy;
+        may_start()?;
+        let state = StateDir::open(&folders.state)?;
+        fs::create_dir_all(&folders.bpffs)
+            .map_err(|source| StartError::Pins { path: folders.bpffs.clone(), source })?;
+        let locks = [Lock::take(&folders.bpffs)?, Lock::take(&folders.state)?];
+        let registry = state.load_registry(is_pinned(&folders.bpffs))?;
+        let sizes = rehearse(&written, &machine, &registry)?;
+        let mut datapath = Datapath::open(&folders.bpffs, &sizes)?;
+        let adopted = datapath.adopted();
+        let events = datapath.events()?;
+        let parts = Parts { config: folders.config.clone(), state, registry, kernel: Box::new(datapath), machine };
+        let mut core = Core::start(parts, written).map_err(StartError::Failed)?;
+        core.fallback = Some(Guard::install(instance(&folders.bpffs)?, &core.admission()));
+        Ok(Started { engine: Self::new(core), events, adopted, locks })
+    }
+}
+
+/// Compiles and tests the policy before the kernel is touched, and finds out how much room it needs there.
+fn rehearse(written: &Written, machine: &Machine, registry: &Registry) -> Result<Sizes, StartError> {
+    let fact = |(slot, link): (u16, &crate::interfaces::Link)| InterfaceFact {
+        name: link.name.clone(),
+        ifindex: link.index,
+        slot,
+    };
+    let interfaces = (1..).zip(machine.guarded(&written.policy.interfaces)).map(fact).collect();
+    let host = machine.addresses.iter().copied().collect();
+    let facts = Facts { host, interfaces, now: Timestamp::now(), clock: Clock::detached(Timestamp::now()) };
+    let Judged { image, .. } = judge(&written.policy, &facts, registry).map_err(StartError::Policy)?;
+    Ok(Sizes::for_policy(&written.policy, &image))
+}
+
+/// Takes enforcement off: programs, maps and the nftables tables of an instance. Tells what was taken off.
+pub fn unload(bpffs: &Path) -> Result<Vec<String>, StartError> {
+    may_start()?;
+    let taken = Datapath::unload(bpffs)?;
+    // The folder itself goes as well, unless somebody else put something into it.
+    let _ = fs::remove_dir(bpffs);
+    if let Err(error) = Guard::remove(&instance(bpffs)?) {
+        tracing::warn!("{error}");
+    }
+    Ok(taken)
+}
+
+fn is_pinned(bpffs: &Path) -> bool {
+    fs::read_dir(bpffs).is_ok_and(|mut entries| entries.next().is_some())
+}
+
+/// The instance's nftables tables are named after its folder of pins, which no two daemons share.
+fn instance(bpffs: &Path) -> Result<Instance, InstanceError> {
+    let absolute = std::path::absolute(bpffs).unwrap_or_else(|_| bpffs.to_owned());
+    let word: String = absolute
+        .to_string_lossy()
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' })
+        .collect();
+    let word = word.trim_matches('_');
+    word[word.len().saturating_sub(48)..].parse()
+}
+
+/// Capability numbers of `linux/capability.h`.
+const CAPABILITIES: [(u8, &str); 2] = [(12, "CAP_NET_ADMIN"), (39, "CAP_BPF")];
+
+fn may_start() -> Result<(), StartError> {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    // Where /proc does not tell, the kernel's own refusal will.
+    let Some(effective) = effective.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()) else { return Ok(()) };
+    let missing: Vec<&str> =
+        CAPABILITIES.iter().filter(|(bit, _)| effective >> bit & 1 == 0).map(|(_, name)| *name).collect();
+    if missing.is_empty() { Ok(()) } else { Err(StartError::NotPermitted(missing.join(" and "))) }
+}

@@ -1,0 +1,141 @@
+//! Is this machine guarded? Answered by what the kernel says, never by what the daemon believes it did.
+
+use std::collections::BTreeMap;
+
+use super::writer::{Core, NEARLY_FULL_PERCENT};
+use crate::api::types::{Amiss, InterfaceStatus, State, Status, TableFill};
+use crate::datapath::Occupancy;
+use crate::interfaces::Hook;
+
+/// An interface that should be guarded, and what the kernel says about it.
+pub(super) struct Guarding {
+    pub(super) ifindex: u32,
+    pub(super) name: String,
+    pub(super) hook: Hook,
+    pub(super) enforced: bool,
+    why: Option<String>,
+    detail: Option<String>,
+}
+
+impl Core {
+    /// Every interface that should be guarded.
+    pub(super) fn guarded(&self) -> Vec<Guarding> {
+        let truth: BTreeMap<u32, _> =
+            self.kernel.enforced().into_iter().map(|enforced| (enforced.ifindex, enforced)).collect();
+        let of = |(ifindex, guarded): (&u32, &super::guarding::Guarded)| {
+            let told = truth.get(ifindex);
+            let decided = guarded.decision.as_ref();
+            let absent = || "the kernel has no program of ours on it".to_owned();
+            let detail = match (&guarded.fault, told) {
+                (Some(fault), _) => Some(fault.clone()),
+                (None, Some(told)) if told.enforced => None,
+                (None, Some(told)) => Some(told.detail.clone().unwrap_or_else(absent)),
+                (None, None) => Some(absent()),
+            };
+            Guarding {
+                ifindex: *ifindex,
+                name: guarded.name.clone(),
+                hook: told.map(|told| told.hook).or(decided.map(|decision| decision.hook)).unwrap_or(Hook::Tc),
+                enforced: detail.is_none(),
+                why: decided.map(|decision| decision.why.clone()),
+                detail,
+            }
+        };
+        self.guards.0.iter().map(of).collect()
+    }
+
+    /// Guarded interfaces as they go over the socket.
+    pub(super) fn interfaces(&self) -> Vec<InterfaceStatus> {
+        self.guarded().into_iter().map(interface_status).collect()
+    }
+
+    /// What keeps this machine from being guarded by the policy in force; empty when the kernel says that it is.
+    pub(super) fn health(&self) -> Vec<Amiss> {
+        let generation = self.kernel.generation();
+        let mut amiss = Vec::new();
+        if generation != self.force.generation {
+            amiss.push(Amiss {
+                what: format!(
+                    "the kernel enforces generation {generation}, not {} as was published",
+                    self.force.generation
+                ),
+                mend: "segctl reload; if it stays so, restart segd".to_owned(),
+            });
+        }
+        let guarded = self.guarded();
+        if guarded.is_empty() {
+            amiss.push(Amiss {
+                what: "no interface is guarded".to_owned(),
+                mend: "compare `interfaces:` of the zone file with `ip link`".to_owned(),
+            });
+        }
+        for Guarding { name, hook, detail, .. } in guarded.into_iter().filter(|guarded| !guarded.enforced) {
+            amiss.push(Amiss {
+                what: format!("interface {name} is not enforced ({hook}): {}", detail.unwrap_or_default()),
+                mend: format!("see what else uses the hook (`bpftool net show dev {name}`), then restart segd"),
+            });
+        }
+        amiss
+    }
+
+    /// Everything that an admin asks first.
+    pub(super) fn status(&self) -> Status {
+        let mut amiss = self.health();
+        let interfaces = self.interfaces();
+        let state = match interfaces.iter().any(|interface| interface.enforced) {
+            false => State::Open,
+            true if amiss.is_empty() => State::Enforcing,
+            true => State::Degraded,
+        };
+        let tables = tables(self.kernel.occupancy());
+        amiss.extend(self.troubles.iter().map(|(what, mend)| Amiss { what: what.clone(), mend: mend.clone() }));
+        amiss.extend(tables.iter().filter_map(nearly_full));
+        amiss.extend(self.fallback_amiss());
+        let policy = &self.force.written.policy;
+        Status {
+            state,
+            amiss,
+            generation: self.kernel.generation(),
+            since: Some(self.force.since),
+            started: self.started,
+            mode: policy.mode,
+            interfaces,
+            zones: policy.zones.len(),
+            rules: policy.rules.len(),
+            tables,
+            events_lost: self.kernel.counters().map_or(0, |counters| counters.events_lost),
+            config: self.config.display().to_string(),
+        }
+    }
+
+    fn fallback_amiss(&self) -> Option<Amiss> {
+        let what = self.fallback.as_ref()?.unavailable()?.to_owned();
+        Some(Amiss { what, mend: "until then, attach new interfaces only while segd runs".to_owned() })
+    }
+}
+
+fn interface_status(guarded: Guarding) -> InterfaceStatus {
+    let Guarding { ifindex, name, hook, enforced, why, detail } = guarded;
+    InterfaceStatus { name, ifindex, hook: hook.to_string(), enforced, why, detail }
+}
+
+fn tables(occupancy: Occupancy) -> Vec<TableFill> {
+    let Occupancy { established, established_capacity, half_open, half_open_capacity } = occupancy;
+    vec![
+        TableFill { table: "established".to_owned(), entries: established, capacity: established_capacity },
+        TableFill { table: "half_open".to_owned(), entries: half_open, capacity: half_open_capacity },
+    ]
+}
+
+/// A half-open table may be full, it makes room by itself; an established one may not.
+fn nearly_full(fill: &TableFill) -> Option<Amiss> {
+    let nearly =
+        fill.table == "established" && fill.capacity > 0 && fill.entries * 100 >= fill.capacity * NEARLY_FULL_PERCENT;
+    nearly.then(|| Amiss {
+        what: format!(
+            "{} of {} connections are in use; when it is full, new ones are dropped (table-full)",
+            fill.entries, fill.capacity
+        ),
+        mend: "raise limits.connections in the zone file and restart segd".to_owned(),
+    })
+}

@@ -1,0 +1,322 @@
+//! The engine over a kernel of paper: what it publishes, attaches and writes, and what it leaves alone.
+
+use std::fs;
+
+use super::Refusal;
+use super::house::{House, ZONES, link};
+use crate::api::types::{AllowRequest, ExplainQuery, Names, PairRequest, PolicyText, State, Verdict};
+use crate::interfaces::{Change, Hook, Kind};
+use crate::policy::Mode;
+use crate::state::StateDir;
+
+fn ssh(id: Option<&str>) -> AllowRequest {
+    AllowRequest {
+        id: id.map(str::to_owned),
+        from: Names::One("admin".into()),
+        to: Names::One("ledger".into()),
+        services: vec!["tcp/22".into()],
+        reason: "Maintenance".into(),
+        approved_by: "ops@example.com".into(),
+        ticket: None,
+        expires: None,
+        mode: Mode::Enforce,
+    }
+}
+
+#[test]
+fn at_start_the_policy_is_published_and_every_interface_but_loopback_is_guarded() {
+    let house = House::new();
+    assert_eq!(house.generation(), 1);
+    assert_eq!(house.attached(), [("lan0".to_owned(), Hook::Tc), ("wan0".to_owned(), Hook::Xdp)]);
+    let status = house.engine.status().value;
+    assert_eq!((status.state, status.generation, status.amiss), (State::Enforcing, 1, Vec::new()));
+    assert_eq!((status.zones, status.rules), (3, 1));
+    assert!(house.engine.health().is_empty());
+}
+
+#[test]
+fn a_bad_file_changes_nothing_is_counted_and_shown() {
+    let house = House::new();
+    fs::write(house.config(), "version: 1\nzones: { dev: { networks: [10.0.0.1/24] } }\n").unwrap();
+    assert!(matches!(house.engine.reload().value, Err(Refusal::Faults(_))));
+    assert_eq!(house.generation(), 1);
+    assert!(house.passes("10.30.0.9", "10.20.0.1", "tcp/5432"));
+    assert_eq!(house.engine.scrape().unwrap().apply_errors, 1);
+    let status = house.engine.status().value;
+    assert_eq!(status.state, State::Enforcing);
+    assert!(status.amiss[0].what.contains("refused at the last reload"), "{:?}", status.amiss);
+    fs::write(house.config(), ZONES).unwrap();
+    assert_eq!(house.engine.reload().value.unwrap().generation, 2);
+    assert_eq!(house.engine.status().value.amiss, []);
+}
+
+#[test]
+fn a_policy_whose_tests_fail_is_refused_and_the_test_is_named() {
+    let house = House::new();
+    fs::write(house.config(), ZONES.replace("services: [tcp/5432]", "services: [tcp/5433]")).unwrap();
+    let Err(Refusal::Tests(tests)) = house.engine.reload().value else { panic!("not refused for its tests") };
+    assert_eq!(tests.len(), 1);
+    assert_eq!(tests[0].claim, "10.30.0.9 to 10.20.0.1 tcp/5432: expect allow");
+    assert_eq!(tests[0].found, "denied (no-rule) from dev to ledger");
+    assert_eq!(house.generation(), 1);
+}
+
+#[test]
+fn allow_adds_a_rule_to_the_drop_in_and_revoke_takes_it_away() {
+    let house = House::new();
+    assert!(!house.passes("10.30.0.1", "10.20.0.1", "tcp/22"));
+    let added = house.engine.allow(&ssh(None), None).value.unwrap();
+    assert_eq!((added.id.as_str(), added.generation), ("admin-ledger-tcp-22", 2));
+    assert!(
+        house.dropin().contains("admin-ledger-tcp-22") && house.dropin().contains("Maintenance"),
+        "{}",
+        house.dropin()
+    );
+    assert_eq!(house.explain("10.30.0.1", "10.20.0.1", "tcp/22").rule.as_deref(), Some("admin-ledger-tcp-22"));
+    assert_eq!(fs::read_to_string(house.config()).unwrap(), ZONES);
+    let again = house.engine.allow(&ssh(None), None).value.unwrap();
+    assert_eq!(again.id, "admin-ledger-tcp-22-2");
+    for id in ["admin-ledger-tcp-22", "admin-ledger-tcp-22-2"] {
+        house.engine.revoke(id, "done", None).value.unwrap();
+    }
+    assert!(!house.passes("10.30.0.1", "10.20.0.1", "tcp/22"));
+    assert!(!house.dropin().contains("Maintenance"));
+    assert_eq!(house.generation(), 5);
+}
+
+#[test]
+fn a_rule_that_makes_no_policy_is_refused_and_never_written() {
+    let house = House::new();
+    let nobody = AllowRequest { to: Names::One("nowhere".into()), ..ssh(None) };
+    assert!(matches!(house.engine.allow(&nobody, None).value, Err(Refusal::Faults(_))));
+    assert_eq!((house.dropin(), house.generation()), (String::new(), 1));
+    let taken = house.engine.allow(&ssh(Some("dev-reads-ledger")), None).value.unwrap_err();
+    assert!(matches!(taken, Refusal::BadRequest { .. }), "{taken}");
+}
+
+#[test]
+fn a_hand_written_rule_is_not_revoked_but_its_place_is_named() {
+    let house = House::new();
+    let refused = house.engine.revoke("dev-reads-ledger", "old", None).value.unwrap_err().to_string();
+    assert!(refused.contains("zones.yaml, line 7"), "{refused}");
+    assert!(matches!(house.engine.revoke("no-such", "old", None).value, Err(Refusal::NotFound { .. })));
+    assert_eq!(house.generation(), 1);
+}
+
+#[test]
+fn a_change_made_for_another_policy_than_the_one_in_force_is_refused() {
+    let house = House::new();
+    let seen = house.engine.policy().etag;
+    house.engine.allow(&ssh(Some("first")), Some(&format!("\"{seen}\""))).value.unwrap();
+    let late = house.engine.allow(&ssh(Some("second")), Some(&format!("\"{seen}\""))).value.unwrap_err();
+    assert!(matches!(late, Refusal::Changed { .. }), "{late}");
+    assert_eq!(house.engine.scrape().unwrap().apply_errors, 0, "nobody's policy was at fault");
+}
+
+#[test]
+fn edits_on_the_disk_that_are_not_in_force_are_not_taken_along() {
+    let house = House::new();
+    fs::write(house.config(), format!("{ZONES}# half a thought\n")).unwrap();
+    let refused = house.engine.allow(&ssh(None), None).value.unwrap_err();
+    assert!(matches!(refused, Refusal::Changed { .. }) && refused.to_string().contains("zones.yaml"), "{refused}");
+}
+
+#[test]
+fn apply_replaces_the_zone_file_and_keeps_the_old_one() {
+    let house = House::new();
+    let text = ZONES.replace("[tcp/5432]", "[tcp/5432, tcp/80]");
+    let new = PolicyText { name: "new.yaml".into(), text: text.clone() };
+    let diff = house.engine.diff(new.clone()).value.unwrap();
+    assert_eq!((diff.newly_pass.len(), diff.newly_fail.len()), (1, 0));
+    let line = &diff.newly_pass[0];
+    assert_eq!((line.from_zone.as_str(), line.to_zone.as_str(), line.service.as_str()), ("dev", "ledger", "tcp/80"));
+    assert_eq!(line.rule.as_deref(), Some("dev-reads-ledger"));
+    assert_eq!(house.engine.apply(new, None).value.unwrap().generation, 2);
+    assert_eq!(fs::read_to_string(house.config()).unwrap(), text);
+    assert_eq!(fs::read_to_string(house.dir.path().join("zones.yaml.previous")).unwrap(), ZONES);
+    assert!(house.passes("10.30.0.9", "10.20.0.1", "tcp/80"));
+    house.engine.allow(&ssh(None), None).value.unwrap();
+}
+
+#[test]
+fn an_apply_with_faults_names_the_callers_file_and_leaves_everything() {
+    let house = House::new();
+    let bad = PolicyText { name: "new.yaml".into(), text: ZONES.replace("to: ledger", "to: leger") };
+    let Err(Refusal::Faults(faults)) = house.engine.apply(bad, None).value else { panic!("not refused") };
+    assert_eq!(faults.faults[0].file, "new.yaml");
+    assert_eq!(fs::read_to_string(house.config()).unwrap(), ZONES);
+    assert!(!house.dir.path().join("zones.yaml.previous").exists());
+    assert_eq!(house.generation(), 1);
+}
+
+#[test]
+fn interfaces_are_guarded_as_they_come_and_let_go_as_they_leave() {
+    let house = House::new();
+    house.engine.machine_changed(vec![Change::Link(link(9, "lan9", Kind::Veth)), Change::Gone { index: 2 }]);
+    assert_eq!(house.attached(), [("wan0".to_owned(), Hook::Xdp), ("lan9".to_owned(), Hook::Tc)]);
+    assert_eq!(house.generation(), 2, "the image knows interfaces");
+    house.engine.machine_changed(vec![Change::Link(link(9, "lan9", Kind::Veth))]);
+    assert_eq!(house.generation(), 2, "nothing that the image knows has changed");
+}
+
+#[test]
+fn what_an_earlier_daemon_guarded_and_the_policy_no_longer_wants_is_let_go() {
+    let house = House::new();
+    house.paper.0.lock().unwrap().attached.insert(44, ("gone0".into(), Hook::Tc));
+    fs::write(house.config(), format!("{ZONES}interfaces:\n  - name: wan*\n")).unwrap();
+    house.engine.reload().value.unwrap();
+    assert_eq!(house.attached(), [("wan0".to_owned(), Hook::Xdp)]);
+    assert_eq!(house.engine.status().value.interfaces.len(), 1);
+}
+
+#[test]
+fn the_zone_host_follows_the_machines_addresses() {
+    let house = House::new();
+    assert_eq!(house.explain("10.30.0.200", "10.20.0.1", "tcp/1").from_zone, "host");
+    house.engine.machine_changed(vec![Change::Addresses(["10.20.0.200".parse().unwrap()].into())]);
+    assert_eq!(house.explain("10.30.0.200", "10.20.0.1", "tcp/1").from_zone, "dev");
+    assert_eq!(house.explain("10.30.0.9", "10.20.0.200", "tcp/1").to_zone, "host");
+}
+
+#[test]
+fn status_speaks_of_what_the_kernel_says() {
+    let house = House::new();
+    house.tear_off(3);
+    let status = house.engine.status().value;
+    assert_eq!(status.state, State::Degraded);
+    assert!(status.amiss[0].what.contains("wan0") && status.amiss[0].what.contains("torn off"), "{:?}", status.amiss);
+    house.paper.0.lock().unwrap().attached.clear();
+    assert_eq!(house.engine.status().value.state, State::Open);
+    assert_eq!(house.engine.health().len(), 2);
+    house.paper.0.lock().unwrap().generation = 7;
+    assert!(house.engine.health()[0].what.contains("generation 7, not 1"));
+}
+
+#[test]
+fn zones_are_explained_by_members_that_no_sharper_prefix_takes_away() {
+    let house = House::new();
+    let answer = house.explain("dev", "ledger", "tcp/5432");
+    assert_eq!((answer.verdict, answer.rule.as_deref()), (Verdict::Allow, Some("dev-reads-ledger")));
+    assert_eq!(answer.from_zone, "dev", "the first addresses of dev belong to admin");
+    for zones in [("admin", "dev"), ("host", "ledger"), ("unzoned", "host"), ("dev", "dev")] {
+        let answer = house.explain(zones.0, zones.1, "icmp");
+        assert_eq!((answer.from_zone.as_str(), answer.to_zone.as_str()), zones);
+    }
+}
+
+#[test]
+fn a_denial_names_what_would_change_it() {
+    let house = House::new();
+    let back = house.explain("ledger", "dev", "tcp/5432");
+    assert_eq!((back.verdict, back.reason.as_str()), (Verdict::Deny, "no-rule"));
+    assert!(back.hints[0].contains("dev-reads-ledger allows it the other way round"), "{:?}", back.hints);
+    let other = house.explain("dev", "ledger", "tcp/22");
+    assert!(
+        other.hints[0].contains("dev-reads-ledger lets dev reach ledger, but only by tcp/5432"),
+        "{:?}",
+        other.hints
+    );
+    assert!(other.hints[1].starts_with("segctl allow dev ledger tcp/22"), "{:?}", other.hints);
+}
+
+#[test]
+fn questions_that_make_no_sense_are_refused() {
+    let house = House::new();
+    for (src, dst, service) in [
+        ("dev", "10.20.0.1", "tcp/1"),
+        ("dev", "nowhere", "tcp/1"),
+        ("dev", "ledger", "tcp/1-2"),
+        ("10.0.0.1", "fd00::1", "tcp/1"),
+        ("dev", "ledger", "icmpv6"),
+    ] {
+        let query = ExplainQuery { src: src.into(), dst: dst.into(), service: service.into() };
+        assert!(matches!(house.engine.explain(&query).value, Err(Refusal::BadRequest { .. })), "{query:?}");
+    }
+}
+
+#[test]
+fn a_preview_of_a_pair_changes_nothing_and_the_real_thing_does() {
+    let house = House::new();
+    let audit = PairRequest { from: "dev".into(), to: "ledger".into(), mode: Mode::Audit, preview: false };
+    assert!(house.engine.set_pair(&audit, None).value.unwrap().applied);
+    assert_eq!(house.explain("dev", "ledger", "tcp/22").reason, "audit");
+    let enforce = PairRequest { mode: Mode::Enforce, preview: true, ..audit };
+    let preview = house.engine.set_pair(&enforce, None).value.unwrap();
+    assert_eq!((preview.applied, preview.generation), (false, 2));
+    assert_eq!(house.explain("dev", "ledger", "tcp/22").reason, "audit");
+    house.engine.set_pair(&PairRequest { preview: false, ..enforce }, None).value.unwrap();
+    assert_eq!(house.explain("dev", "ledger", "tcp/22").reason, "no-rule");
+}
+
+#[test]
+fn numbers_and_the_last_good_policy_are_kept() {
+    let house = House::new();
+    let state = StateDir::open(&house.dir.path().join("state")).unwrap();
+    let registry = state.load_registry(true).unwrap();
+    assert!(registry.zone_id("dev").is_some() && registry.rule_number("dev-reads-ledger").is_some());
+    let last = state.load_last_good().unwrap();
+    assert_eq!((last.generation, last.files[0].text.as_str()), (1, ZONES));
+    assert_eq!(last.digest, house.engine.policy().etag);
+}
+
+#[test]
+fn a_file_that_cannot_be_put_in_its_place_takes_the_policy_back_with_it() {
+    let house = House::new();
+    // A folder in the place of the file makes the rename fail, after the kernel has the new policy.
+    fs::create_dir(house.dir.path().join("zones.yaml.previous")).unwrap();
+    let new = PolicyText { name: "new.yaml".into(), text: ZONES.replace("[tcp/5432]", "[tcp/5432, tcp/80]") };
+    let refused = house.engine.apply(new, None).value.unwrap_err();
+    assert!(matches!(&refused, Refusal::Failed(detail) if detail.contains("zones.yaml.previous")), "{refused}");
+    assert_eq!(house.generation(), 3, "published, and taken back");
+    assert!(!house.passes("10.30.0.9", "10.20.0.1", "tcp/80"));
+    assert_eq!(fs::read_to_string(house.config()).unwrap(), ZONES);
+    assert!(house.engine.health().is_empty());
+}
+
+#[test]
+fn numbers_of_new_rules_are_kept_before_the_kernel_counts_by_them() {
+    let house = House::new();
+    house.engine.allow(&ssh(Some("fresh")), None).value.unwrap();
+    let registry = StateDir::open(&house.dir.path().join("state")).unwrap().load_registry(true).unwrap();
+    assert!(registry.rule_number("fresh").is_some());
+}
+
+#[test]
+fn tests_speak_of_the_policy_as_it_will_be_enforced() {
+    let house = House::new();
+    let denied = "  - { from: 10.30.0.9, to: 10.20.0.1, service: tcp/22, expect: deny }\n";
+    fs::write(house.config(), format!("{ZONES}{denied}mode: audit\n")).unwrap();
+    assert_eq!(house.engine.reload().value.unwrap().tests, 2);
+    assert_eq!(house.explain("10.30.0.9", "10.20.0.1", "tcp/22").reason, "audit");
+}
+
+#[test]
+fn a_test_of_reach_names_the_rule_that_lets_somebody_else_in() {
+    let house = House::new();
+    fs::write(house.config(), format!("{ZONES}  - {{ reach: ledger, only_from: [dev] }}\n")).unwrap();
+    assert_eq!(house.engine.reload().value.unwrap().tests, 2);
+    let Err(Refusal::Tests(tests)) = house.engine.allow(&ssh(Some("back-door")), None).value else {
+        panic!("not refused")
+    };
+    assert_eq!(tests[0].claim, "ledger is reached only from dev");
+    assert!(
+        tests[0].found.starts_with("back-door (") && tests[0].found.ends_with("lets admin in"),
+        "{}",
+        tests[0].found
+    );
+    assert_eq!(house.dropin(), "");
+}
+
+#[test]
+fn a_mode_that_something_written_by_hand_overrides_is_refused() {
+    let house = House::new();
+    let request = |mode| PairRequest { from: "dev".into(), to: "ledger".into(), mode, preview: false };
+    fs::write(house.config(), format!("{ZONES}pairs:\n  - {{ from: dev, to: ledger, mode: enforce }}\n")).unwrap();
+    house.engine.reload().value.unwrap();
+    let refused = house.engine.set_pair(&request(Mode::Audit), None).value.unwrap_err().to_string();
+    assert!(refused.contains("zones.yaml:16:5"), "{refused}");
+    fs::write(house.config(), format!("{ZONES}mode: audit\n")).unwrap();
+    house.engine.reload().value.unwrap();
+    let refused = house.engine.set_pair(&request(Mode::Enforce), None).value.unwrap_err().to_string();
+    assert!(refused.contains("audit mode"), "{refused}");
+}

@@ -1,0 +1,263 @@
+//! The one writer: the policy in force, the registry, the kernel and the machine, held together. Every change goes
+//! load, check, compile, test, publish, keep; what fails on the way changes nothing.
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+
+use super::guarding::{Guards, Machine};
+use super::judge::{Judged, Written, judge};
+use super::kernel::Kernel;
+use super::names::Names;
+use super::refusal::{Refusal, fault_views};
+use crate::api::types::{Applied, PolicyText};
+use crate::compile::{Clock, Facts, InterfaceFact, Registry};
+use crate::config::{Source, read_sources};
+use crate::interfaces::{Admission, Change, Guard};
+use crate::policy::Policy;
+use crate::state::{LastGood, StateDir};
+
+/// Fill of a connection table at which status warns.
+pub(super) const NEARLY_FULL_PERCENT: u64 = 80;
+
+/// What the engine is made of at start.
+pub(super) struct Parts {
+    pub(super) config: PathBuf,
+    pub(super) state: StateDir,
+    pub(super) registry: Registry,
+    pub(super) kernel: Box<dyn Kernel>,
+    pub(super) machine: Machine,
+}
+
+/// The engine's state.
+pub(super) struct Core {
+    pub(super) config: PathBuf,
+    pub(super) state: StateDir,
+    pub(super) registry: Registry,
+    pub(super) kernel: Box<dyn Kernel>,
+    pub(super) machine: Machine,
+    pub(super) guards: Guards,
+    /// Stops traffic through interfaces that are not guarded yet; none where the caller has no use for it.
+    pub(super) fallback: Option<Guard>,
+    pub(super) force: InForce,
+    pub(super) started: Timestamp,
+    /// Policies that were refused.
+    pub(super) apply_errors: u64,
+    /// What went wrong since the last good apply, with its mend; shown by status.
+    pub(super) troubles: Vec<(String, String)>,
+}
+
+/// The policy that the kernel enforces.
+pub(super) struct InForce {
+    pub(super) written: Written,
+    pub(super) generation: u32,
+    pub(super) since: Timestamp,
+    /// When its policy was put in force; generations that only follow the machine don't count.
+    pub(super) applied: Timestamp,
+    /// The wall clock against the kernel's, as the deadlines in force were made with.
+    clock: Clock,
+    /// The machine's part of the image.
+    pub(super) facts: Facts,
+}
+
+impl Core {
+    /// Puts the first policy in force and guards the machine's interfaces.
+    pub(super) fn start(parts: Parts, written: Written) -> Result<Self, Refusal> {
+        let Parts { config, state, registry, mut kernel, machine } = parts;
+        let facts = gather(kernel.as_mut(), &machine, &written.policy);
+        let Judged { image, registry, tests } = judge(&written.policy, &facts, &registry)?;
+        state.save_registry(&registry).map_err(|error| Refusal::Failed(error.to_string()))?;
+        let generation = kernel.publish(&image).map_err(|error| Refusal::Failed(error.to_string()))?;
+        tracing::info!("generation {generation} is in force; {tests} of its own tests passed");
+        let force = InForce {
+            written,
+            generation,
+            since: Timestamp::now(),
+            applied: Timestamp::now(),
+            clock: facts.clock,
+            facts,
+        };
+        let mut core = Self {
+            config,
+            state,
+            registry,
+            kernel,
+            machine,
+            guards: Guards::default(),
+            fallback: None,
+            force,
+            started: Timestamp::now(),
+            apply_errors: 0,
+            troubles: Vec::new(),
+        };
+        core.guard_interfaces();
+        core.keep_last_good();
+        Ok(core)
+    }
+
+    /// Judges `written`, and puts it in force if it is good. `install` puts its files in their places once the kernel
+    /// has it; if that fails, the kernel goes back to what it had.
+    pub(super) fn put_in_force(
+        &mut self,
+        written: Written,
+        install: impl FnOnce() -> Result<(), Refusal>,
+    ) -> Result<Applied, Refusal> {
+        let facts = gather(self.kernel.as_mut(), &self.machine, &written.policy);
+        let judged = judge(&written.policy, &facts, &self.registry)?;
+        let tests = judged.tests;
+        self.publish(judged, facts)?;
+        if let Err(refusal) = install() {
+            self.republish();
+            return Err(refusal);
+        }
+        for warning in &written.warnings {
+            tracing::warn!("{}", warning.render(false));
+        }
+        let warnings = fault_views(&written.warnings);
+        self.force.written = written;
+        self.force.applied = self.force.since;
+        self.troubles.clear();
+        self.guard_interfaces();
+        self.keep_last_good();
+        tracing::info!("generation {} is in force; {tests} of its own tests passed", self.force.generation);
+        Ok(Applied { generation: self.force.generation, warnings, tests })
+    }
+
+    /// The numbers are kept before the kernel counts by them.
+    fn publish(&mut self, judged: Judged, facts: Facts) -> Result<(), Refusal> {
+        let Judged { image, registry, tests: _ } = judged;
+        if registry != self.registry {
+            self.state.save_registry(&registry).map_err(|error| Refusal::Failed(error.to_string()))?;
+            self.registry = registry;
+        }
+        let generation = self.kernel.publish(&image).map_err(|error| Refusal::Failed(error.to_string()))?;
+        self.force.generation = generation;
+        self.force.since = Timestamp::now();
+        self.force.clock = facts.clock;
+        self.force.facts = facts;
+        Ok(())
+    }
+
+    /// Reads the files again and puts them in force. A refusal is counted, logged with every fault, and shown by
+    /// status until a good policy comes.
+    pub(super) fn reload(&mut self) -> Result<Applied, Refusal> {
+        let sources = read_sources(&self.config).map_err(Refusal::from);
+        let outcome = sources.and_then(Written::read).and_then(|written| self.put_in_force(written, || Ok(())));
+        if let Err(refusal) = &outcome {
+            self.count_refusal(refusal);
+            let files = self.config.display();
+            self.troubles = vec![(
+                format!(
+                    "the files at {files} were refused at the last reload; generation {} stays in force",
+                    self.force.generation
+                ),
+                format!("segctl check {files}, mend what it says, and reload"),
+            )];
+        }
+        outcome
+    }
+
+    /// Counts and logs a policy that was refused.
+    pub(super) fn count_refusal(&mut self, refusal: &Refusal) {
+        if !matches!(refusal, Refusal::BadRequest { .. } | Refusal::NotFound { .. } | Refusal::Changed { .. }) {
+            self.apply_errors += 1;
+            tracing::error!("the policy was refused, nothing was changed:\n{refusal}");
+        }
+    }
+
+    /// Takes changes of the machine in: the zone `host` follows its addresses, interfaces are guarded as they come.
+    pub(super) fn machine_changed(&mut self, changes: Vec<Change>) {
+        for change in changes {
+            if let Change::Gone { index } = change {
+                self.guards.gone(self.kernel.as_mut(), index);
+            }
+            self.machine.apply(change);
+        }
+        let facts = gather(self.kernel.as_mut(), &self.machine, &self.force.written.policy);
+        if (&facts.host, &facts.interfaces) != (&self.force.facts.host, &self.force.facts.interfaces) {
+            self.republish();
+        }
+        self.guard_interfaces();
+    }
+
+    /// What has to be looked at now and then: a wall clock that was set, and interfaces that could not be guarded.
+    pub(super) fn tick(&mut self) {
+        if self.kernel.clock().drifted_from(&self.force.clock) {
+            tracing::warn!("the wall clock was set; expiry times are published anew");
+            self.republish();
+        }
+        if self.guards.0.values().any(|guarded| guarded.fault.is_some()) {
+            self.guard_interfaces();
+        }
+    }
+
+    /// Compiles the policy in force for the machine as it is now. Its own tests don't count here: the machine changed,
+    /// not the policy.
+    fn republish(&mut self) {
+        let facts = gather(self.kernel.as_mut(), &self.machine, &self.force.written.policy);
+        let judged = super::judge::compiled(&self.force.written.policy, &facts, &self.registry);
+        match judged.and_then(|judged| self.publish(judged, facts)) {
+            Ok(()) => tracing::info!("generation {} follows the machine", self.force.generation),
+            Err(refusal) => {
+                tracing::error!("the policy could not follow the machine: {refusal}");
+                let mend = "look at the daemon's log, then segctl reload or restart segd".to_owned();
+                self.troubles.push((format!("the policy could not follow the machine: {refusal}"), mend));
+            }
+        }
+    }
+
+    fn guard_interfaces(&mut self) {
+        let selectors = &self.force.written.policy.interfaces;
+        self.guards.sync(self.kernel.as_mut(), &self.machine, selectors);
+        let admission = self.admission();
+        if let Some(fallback) = &mut self.fallback
+            && let Err(error) = fallback.update(&admission)
+        {
+            tracing::warn!("{error}");
+        }
+    }
+
+    /// Whom the fallback lets through: what is enforced, and what the policy leaves alone.
+    pub(super) fn admission(&self) -> Admission {
+        let faulty = |index: &u32| self.guards.0.get(index).is_some_and(|guarded| guarded.fault.is_some());
+        let admitted = self.machine.links.keys().copied().filter(|index| !faulty(index)).collect();
+        Admission::new(&self.force.written.policy.interfaces, admitted)
+    }
+
+    fn keep_last_good(&self) {
+        let Written { sources, digest, .. } = &self.force.written;
+        let files = texts(sources);
+        let last =
+            LastGood { digest: digest.clone(), generation: self.force.generation, applied: self.force.applied, files };
+        if let Err(error) = self.state.save_last_good(&last) {
+            tracing::error!("the policy is in force, but was not kept: {error}");
+        }
+    }
+
+    /// Names for the numbers of the generation in force.
+    pub(super) fn names(&self) -> Names {
+        let interfaces = self.machine.links.values().map(|link| (link.index, link.name.clone())).collect();
+        Names { registry: self.registry.clone(), interfaces }
+    }
+}
+
+/// Sources as they go over the socket and into the state folder.
+pub(super) fn texts(sources: &[Source]) -> Vec<PolicyText> {
+    sources.iter().map(|source| PolicyText { name: source.name.clone(), text: source.text.clone() }).collect()
+}
+
+/// What `policy` has to know of this machine to be compiled.
+fn gather(kernel: &mut dyn Kernel, machine: &Machine, policy: &Policy) -> Facts {
+    let slot = |link: &crate::interfaces::Link| InterfaceFact {
+        name: link.name.clone(),
+        ifindex: link.index,
+        slot: kernel.interface_slot(link.index, &link.name),
+    };
+    let interfaces = machine.guarded(&policy.interfaces).map(slot).collect();
+    Facts {
+        host: machine.addresses.iter().copied().collect(),
+        interfaces,
+        now: Timestamp::now(),
+        clock: kernel.clock(),
+    }
+}
