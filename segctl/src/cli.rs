@@ -8,8 +8,8 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use crate::client::Client;
 use crate::screen::{Format, Screen};
 use crate::verbs::{
-    allow, apply, completions, diff, explain, flows, interfaces, man, matrix, pairs, reload, revoke, rules, services,
-    status, top, zones,
+    allow, apply, check, completions, diff, explain, flows, interfaces, man, matrix, pairs, reload, revoke, rules,
+    services, status, top, zones,
 };
 
 const EXIT_STATUS: &str = "\
@@ -55,6 +55,7 @@ enum Verb {
     Allow(allow::Args),
     Revoke(revoke::Args),
     Explain(explain::Args),
+    Check(check::Args),
     Diff(diff::Args),
     Apply(apply::Args),
     Audit(pairs::AuditArgs),
@@ -89,6 +90,7 @@ impl Cli {
             Verb::Allow(args) => allow::run(args, &session).await,
             Verb::Revoke(args) => revoke::run(args, &session).await,
             Verb::Explain(args) => explain::run(args, &session).await,
+            Verb::Check(args) => check::run(&args, &session),
             Verb::Diff(args) => diff::run(&args, &session).await,
             Verb::Apply(args) => apply::run(&args, &session).await,
             Verb::Audit(args) => pairs::audit(args, &session).await,

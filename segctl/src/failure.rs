@@ -9,6 +9,8 @@ use segd::api::types::Problem;
 
 /// Exit status when the answer is no: `explain` denied, `diff` differs.
 pub(crate) const NO: u8 = 1;
+/// Exit status of a policy that is invalid, or whose tests fail.
+pub(crate) const INVALID: u8 = 5;
 
 /// Why a command was not carried out.
 #[derive(Debug, thiserror::Error)]

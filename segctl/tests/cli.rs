@@ -154,6 +154,27 @@ fn a_socket_that_may_not_be_opened_is_exit_4() {
 }
 
 #[test]
+fn check_needs_no_daemon_and_faults_are_exit_5() {
+    let dir = tempfile::tempdir().unwrap();
+    let (good, bad) = (dir.path().join("good.yaml"), dir.path().join("bad.yaml"));
+    let zones = "version: 1\nzones:\n  dev: { networks: [10.30.0.0/24] }\n  ledger: { networks: [10.20.0.0/24] }\n";
+    let claim = "tests:\n  - { from: 10.30.0.5, to: 10.20.0.10, service: tcp/22, expect: ";
+    std::fs::write(&good, format!("{zones}{claim}deny }}\n")).unwrap();
+    std::fs::write(&bad, "version: 1\nzones:\n  dev: { networks: [10.30.0.1/24] }\nrulez: []\n").unwrap();
+    let ran = run(Path::new(NOWHERE), &["check", good.to_str().unwrap()]);
+    assert_eq!(ran.status, 0, "{ran:?}");
+    assert!(ran.out.contains("is good; 1 test run, none failed"), "{ran:?}");
+
+    let ran = run(Path::new(NOWHERE), &["check", bad.to_str().unwrap()]);
+    assert_eq!(ran.status, 5, "{ran:?}");
+    assert!(ran.out.contains("bad.yaml:3:") && ran.out.contains("bad.yaml:4:"), "every fault at once: {ran:?}");
+
+    std::fs::write(&good, format!("{zones}{claim}allow }}\n")).unwrap();
+    let ran = run(Path::new(NOWHERE), &["check", good.to_str().unwrap(), "-o", "json"]);
+    assert_eq!((ran.status, &ran.json()["tests"][0]["passed"]), (5, &json!(false)), "{ran:?}");
+}
+
+#[test]
 fn allow_sends_what_was_typed_and_prints_the_id_first() {
     let changed = json!({"id": "dev-accounting-tcp-22", "generation": 8});
     let daemon = Daemon::with(vec![ok("POST /v1/rules", &changed)]);
@@ -311,7 +332,8 @@ fn completions_and_the_manual_know_every_verb() {
     let ran = run(Path::new(NOWHERE), &["man", dir.path().to_str().unwrap()]);
     assert_eq!(ran.status, 0, "{ran:?}");
     let script = run(Path::new(NOWHERE), &["completions", "bash"]).out;
-    for verb in ["status", "allow", "revoke", "explain", "diff", "apply", "enforce", "flows", "matrix", "top"] {
+    for verb in ["status", "allow", "revoke", "explain", "check", "diff", "apply", "enforce", "flows", "matrix", "top"]
+    {
         assert!(dir.path().join(format!("segctl-{verb}.1")).exists(), "{verb}");
         assert!(
             script.contains(&format!("segctl__subcmd__{verb}")) || script.contains(&format!("segctl__{verb}")),

@@ -9,7 +9,7 @@ use crate::client::Call;
 
 /// Read the zone files again and put them in force; a bad file changes nothing
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  segctl reload")]
+#[command(after_help = "Examples:\n  segctl check /etc/segd/zones.yaml && segctl reload")]
 pub(crate) struct Args {}
 
 /// Asks for it and says what is in force.
