@@ -36,6 +36,10 @@ pub mod flag {
     pub const FIN_TO: u8 = 2;
     /// The source was translated on the way: `from` is the zone of the address before, which the key no longer shows.
     pub const TRANSLATED: u8 = 4;
+    /// Adopted: nothing of the initiator's has been seen yet, and so no sequence number.
+    pub const UNHEARD_FROM: u8 = 8;
+    /// Adopted: nothing of the responder's has been seen yet.
+    pub const UNHEARD_TO: u8 = 16;
 }
 
 /// Generation of an entry that is being written.
@@ -552,6 +556,11 @@ pub fn advance(flow: &Flow, direction: Direction, packet: &Packet) -> bool {
     if packet.kind as u8 == Kind::Segment as u8 {
         return advance_tcp(flow, reply, packet);
     }
+    // An id may look like a type, and a query then like the reply to its own reverse.
+    let asks = packet.kind as u8 == Kind::Query as u8 || packet.kind as u8 == Kind::IcmpStray as u8;
+    if (asks && reply) || (packet.kind as u8 == Kind::QueryReply as u8 && !reply) {
+        return false;
+    }
     if reply && flow.state.get() == State::HalfOpen as u8 {
         flow.state.set(State::Established as u8);
     }
@@ -577,6 +586,11 @@ fn advance_tcp(flow: &Flow, reply: bool, packet: &Packet) -> bool {
             flow.state.set(State::Closing as u8);
         }
         return true;
+    }
+    let unheard = if reply { flag::UNHEARD_TO } else { flag::UNHEARD_FROM };
+    if flow.flags.get() & unheard != 0 {
+        flow.flags.set(flow.flags.get() & !unheard);
+        last.set((packet.seq >> 16) as u16);
     }
     if first_answer || !near(last.get(), packet.seq) {
         return true;

@@ -17,6 +17,9 @@ const RECENT: usize = 4;
 /// Seconds that a datagram may take; Linux gives up on IPv4 after 30, on IPv6 after 60.
 const LIFETIME_SECS: u32 = 30;
 
+/// Stands for the protocol in the name of an IPv6 datagram.
+const IPV6_FRAGMENT: u8 = 44;
+
 /// One datagram under way.
 #[derive(Debug)]
 #[repr(C)]
@@ -53,8 +56,8 @@ pub struct Datagram {
     pub would: Cell<u8>,
     /// 1: fragments contradicted each other; all of it is refused.
     pub dead: Cell<u8>,
-    /// Always 0.
-    pub pad: Cell<u8>,
+    /// 1: the last fragment has come.
+    pub last: Cell<u8>,
     /// Ports of the first fragment: a second one has to have the same.
     pub ports: Cell<u32>,
     /// End of the fragment that reaches farthest, in units of 8 bytes.
@@ -81,7 +84,10 @@ pub(crate) struct DatagramKey {
 impl DatagramKey {
     #[inline(always)]
     pub(crate) fn of(packet: &Packet, outgoing: bool) -> Self {
-        let id = u64::from(packet.fragment.id) << 32 | u64::from(outgoing) << 8 | u64::from(packet.key.proto);
+        // RFC 8200, 4.5: of IPv6 datagrams the protocol is no part of the name; a later fragment may even show another one,
+        // as its header stands before the extension headers of the first.
+        let protocol = if packet.key.src.is_v4() { packet.key.proto } else { IPV6_FRAGMENT };
+        let id = u64::from(packet.fragment.id) << 32 | u64::from(outgoing) << 8 | u64::from(protocol);
         Self { src: packet.key.src, dst: packet.key.dst, id }
     }
 
@@ -113,6 +119,13 @@ impl Datagram {
             && (now as u32).wrapping_sub(self.born.get()) < LIFETIME_SECS * hz
     }
 
+    /// Whether all of it has come. Its name may be used again at once: 65,536 of them do not last long (RFC 6864).
+    #[inline(always)]
+    pub(crate) fn finished(&self) -> bool {
+        let [a, b, c, d] = &self.gaps;
+        self.last.get() != 0 && self.dead.get() == 0 && a.get() | b.get() | c.get() | d.get() == 0
+    }
+
     /// Takes the place for a datagram of which nothing has come yet.
     #[inline(always)]
     pub(crate) fn begin(&self, key: &DatagramKey, now: u64, ports: u32) {
@@ -130,7 +143,7 @@ impl Datagram {
         self.dst_lo.set(key.dst.lo);
         self.born.set(now as u32);
         self.dead.set(0);
-        self.pad.set(0);
+        self.last.set(0);
         self.ports.set(ports);
         self.id.set(key.id);
     }
@@ -154,6 +167,9 @@ impl Datagram {
         if self.lay(piece) {
             let place = self.count.get();
             self.count.set(place.wrapping_add(1));
+            if packet.fragment.last {
+                self.last.set(1);
+            }
             match place as usize % RECENT {
                 0 => a.set(whole),
                 1 => b.set(whole),

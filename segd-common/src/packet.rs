@@ -89,6 +89,8 @@ pub enum Part {
 pub struct Fragment {
     /// Which part.
     pub part: Part,
+    /// No fragment lies behind it.
+    pub last: bool,
     /// Identification.
     pub id: u32,
     /// First byte, a multiple of 8.
@@ -99,7 +101,7 @@ pub struct Fragment {
 
 impl Fragment {
     /// Of a datagram that comes in one piece.
-    pub const WHOLE: Self = Self { part: Part::Whole, id: 0, start: 0, end: 0 };
+    pub const WHOLE: Self = Self { part: Part::Whole, last: true, id: 0, start: 0, end: 0 };
 }
 
 /// A parsed packet.

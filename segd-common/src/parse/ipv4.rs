@@ -52,12 +52,13 @@ fn fragment(word: u32, payload: u32) -> Result<Fragment, Reason> {
     let field = word as u16;
     let more = field & MORE_FRAGMENTS != 0;
     let start = u32::from(field & OFFSET) * 8;
-    place(Fragment { part: Part::Whole, id: word >> 16, start, end: start + payload }, more)
+    place(Fragment { part: Part::Whole, last: !more, id: word >> 16, start, end: start + payload })
 }
 
 /// The checks that both families share: which part it is, and that it can be one.
 #[inline(always)]
-pub(super) fn place(mut fragment: Fragment, more: bool) -> Result<Fragment, Reason> {
+pub(super) fn place(mut fragment: Fragment) -> Result<Fragment, Reason> {
+    let more = !fragment.last;
     if !more && fragment.start == 0 {
         return Ok(fragment);
     }

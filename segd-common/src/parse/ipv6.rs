@@ -144,8 +144,8 @@ impl Chain {
         self.off += 8;
         let start = head & 0xfff8;
         let payload = self.end - self.off;
-        let fragment = Fragment { part: Part::Whole, id, start, end: start + payload };
-        self.fragment = Some(place(fragment, head & 1 != 0)?);
+        let fragment = Fragment { part: Part::Whole, last: head & 1 == 0, id, start, end: start + payload };
+        self.fragment = Some(place(fragment)?);
         Ok(())
     }
 }

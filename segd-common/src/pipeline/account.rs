@@ -33,7 +33,9 @@ impl<E: Env> Context<'_, E> {
         if outcome.passes() && outcome.slot != 0 {
             return false;
         }
-        let hash = packet.key.hash(self.control.seed ^ u64::from(packet.fragment.id) ^ outcome.would as u64);
+        // The hash is the same for both directions; what is blocked both ways is blocked in two pairs.
+        let mix = u64::from(packet.fragment.id) ^ outcome.would as u64 ^ u64::from(outcome.from) << 32;
+        let hash = packet.key.hash(self.control.seed ^ mix);
         count::first_blocked(self.env, hash, self.now, self.control.hz)
     }
 

@@ -52,7 +52,7 @@ impl Ends {
         }
         let essential = packet.essential as u8 != Essential::No as u8;
         let unspecified = packet.key.src == Addr::ZERO || packet.key.src == Addr::v4(0);
-        if unspecified && essential {
+        if unspecified && essential && packet.claim == Addr::ZERO {
             return Ok(());
         }
         if self.impossible(packet, essential) {

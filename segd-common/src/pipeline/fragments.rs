@@ -25,7 +25,7 @@ impl<E: Env> Context<'_, E> {
         let key = self.key(packet);
         let Some(datagram) = key.slot(self.env, self.control.seed) else { return outcome.refused() };
         let ports = u32::from(packet.key.sport) << 16 | u32::from(packet.key.dport);
-        let known = datagram.holds(&key, self.now, self.control.hz);
+        let known = datagram.holds(&key, self.now, self.control.hz) && !datagram.finished();
         if known && datagram.ports.get() != ports {
             datagram.dead.set(1);
             return outcome.refused();

@@ -128,6 +128,10 @@ impl<E: Env> Context<'_, E> {
     /// Adopts it if the policy allows its initiator to open it.
     #[inline(always)]
     pub(super) fn adopt_here(&self, packet: &Packet, outcome: &mut Outcome) {
+        // A connection that is known was not open before the first start: what was said of it stands.
+        if self.known(packet, packet.key.hash(self.control.seed)) {
+            return;
+        }
         let seen = Ends::lookup(self, packet);
         let ends = Ends { src: seen.dst, dst: seen.src };
         let question = Question { from: ends.src, to: ends.dst, proto: packet.key.proto, service: packet.key.sport };
@@ -244,6 +248,18 @@ struct Opening {
     reversed: bool,
 }
 
+impl Opening {
+    /// Of a connection that begins in its middle, one side is still to be heard.
+    #[inline(always)]
+    const fn unheard(&self) -> u8 {
+        match (self.state, self.reversed) {
+            (State::Established, true) => flag::UNHEARD_FROM,
+            (State::Established, false) => flag::UNHEARD_TO,
+            _ => 0,
+        }
+    }
+}
+
 impl<E: Env> Context<'_, E> {
     /// Remembers the connection of a packet that `outcome` lets in.
     #[inline(always)]
@@ -282,9 +298,12 @@ impl<E: Env> Context<'_, E> {
     /// Whether the connection is there already: a SYN that is sent again changes nothing in a live one.
     #[inline(always)]
     fn retried(&self, packet: &Packet, hash: u64) -> bool {
-        if packet.kind as u8 != Kind::Syn as u8 {
-            return false;
-        }
+        packet.kind as u8 == Kind::Syn as u8 && self.known(packet, hash)
+    }
+
+    /// Whether there is a live connection between the packet's ends.
+    #[inline(always)]
+    fn known(&self, packet: &Packet, hash: u64) -> bool {
         match flow::find(self.env, &packet.key, hash, self.control.bucket_mask) {
             Some(found) => found.flow.live(self.now, self.control.hz),
             None => false,
@@ -300,7 +319,7 @@ impl<E: Env> Context<'_, E> {
         birth.reversed.set(opening.reversed);
         birth.hash.set(opening.hash);
         birth.state.set(opening.state);
-        birth.flags.set(if translated { flag::TRANSLATED } else { 0 });
+        birth.flags.set(if translated { flag::TRANSLATED } else { 0 } | opening.unheard());
         birth.generation.set(self.root.generation);
         birth.slot.set(Locator(outcome.slot));
         birth.from.set(outcome.from);
@@ -327,7 +346,10 @@ impl<E: Env> Context<'_, E> {
             flow.slot.set(birth.slot.get().0);
             flow.from.set(birth.from.get());
             flow.to.set(birth.to.get());
-            flow.if_from.set(birth.interface.get());
+            // The way out knows no interface of the source's: what the way in found out stays.
+            if birth.interface.get() != 0 {
+                flow.if_from.set(birth.interface.get());
+            }
             flow.touch(self.now, self.control.hz);
             self.restamp(flow);
         }

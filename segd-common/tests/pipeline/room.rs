@@ -1,0 +1,108 @@
+//! A full table, and events that find no room: what is established stays, and nothing is lost in silence.
+
+use segd_common::flow::State;
+use segd_common::reason::Reason;
+
+use crate::frame::{ACK, Line, SYN, line};
+use crate::machine::Machine;
+use crate::net::{ANNE, DMZ, LAN, Policy, SHOP, dmz, lan, tcp};
+use crate::seen::{Counter, Expect, gets};
+
+const WEB: u32 = 2;
+const THERE: Expect = gets(Reason::Rule, LAN, DMZ).by(WEB);
+
+fn web() -> Policy {
+    Policy::new().allow(LAN, DMZ, tcp(443), WEB)
+}
+
+const fn call(port: u16) -> Line {
+    line(ANNE, port, SHOP, 443)
+}
+
+/// A table of two buckets, full of established connections; their ports.
+fn full(policy: &Policy) -> (Machine, Vec<u16>) {
+    let machine = Machine::small(policy, 2);
+    let mut ports = Vec::new();
+    for port in 1000..2000 {
+        if machine.judge(lan(), &call(port).tcp(SYN, 1)).opened {
+            assert!(machine.judge(dmz(), &call(port).back().tcp(SYN | ACK, 1)).passes());
+            ports.push(port);
+        }
+    }
+    assert_eq!(machine.states(), [State::Established as u8; 16]);
+    // Their events have used up a second's allowance.
+    machine.pass_secs(1);
+    (machine, ports)
+}
+
+#[test]
+fn d12_a_table_full_of_established_connections_takes_no_other_and_loses_none() {
+    let (machine, ports) = full(&web());
+    assert_eq!(ports.len(), 16);
+    machine.send(lan(), &call(3000).tcp(SYN, 1)).is(gets(Reason::TableFull, LAN, DMZ).told());
+    machine.send(lan(), &call(3000).tcp(SYN, 1)).is(gets(Reason::TableFull, LAN, DMZ));
+    for port in ports {
+        machine.send(lan(), &call(port).tcp(SYN, 1)).is(THERE);
+        machine.send(lan(), &call(port).tcp(ACK, 2)).is(THERE);
+        machine.send(dmz(), &call(port).back().tcp(ACK, 2)).is(gets(Reason::Reply, LAN, DMZ).by(WEB));
+    }
+}
+
+#[test]
+fn a_watched_pair_passes_what_finds_no_room() {
+    let (machine, _) = full(&web().rest(LAN, DMZ, Reason::Audit));
+    machine.send(lan(), &call(3000).tcp(SYN, 1)).is(gets(Reason::Audit, LAN, DMZ).instead_of(Reason::TableFull).told());
+}
+
+#[test]
+fn d11_a_flood_of_half_open_connections_evicts_nobody_but_its_like() {
+    let machine = Machine::small(&web(), 16);
+    let mut established = Vec::new();
+    for port in 1000..1064 {
+        if machine.judge(lan(), &call(port).tcp(SYN, 1)).opened {
+            assert!(machine.judge(dmz(), &call(port).back().tcp(SYN | ACK, 1)).passes());
+            established.push(port);
+        }
+    }
+    assert_eq!(established.len(), 64);
+    for port in 2000..12_000 {
+        let outcome = machine.judge(lan(), &line("10.1.0.6", port, SHOP, 443).tcp(SYN, 1));
+        assert!(outcome.opened || outcome.reason == Reason::TableFull);
+    }
+    for port in established {
+        machine.send(lan(), &call(port).tcp(ACK, 2)).is(THERE);
+    }
+    machine.send(lan(), &line("10.1.0.6", 11_999, SHOP, 443).tcp(SYN, 1)).is(THERE);
+}
+
+#[test]
+fn a_connection_that_was_forgotten_makes_room() {
+    let (machine, _) = full(&web());
+    machine.pass_secs(5 * 24 * 3600);
+    machine.send(lan(), &call(3000).tcp(SYN, 1)).is(THERE.opens());
+    assert_eq!(machine.states().len(), 16);
+}
+
+#[test]
+fn events_beyond_the_allowance_are_counted_as_lost() {
+    let mut machine = Machine::under(&web());
+    machine.control().event_rate = 2;
+    for port in 0..5 {
+        assert!(machine.judge(lan(), &call(port).tcp(SYN, 1)).opened);
+    }
+    assert_eq!(machine.events.borrow().len(), 2);
+    assert_eq!(machine.counters()[&Counter::EventsLost], 3);
+    machine.pass_secs(1);
+    machine.send(lan(), &call(6).tcp(SYN, 1)).is(THERE.opens());
+    machine.ring = 0;
+    assert!(machine.judge(lan(), &call(7).tcp(SYN, 1)).opened);
+    assert_eq!(machine.counters()[&Counter::EventsLost], 4);
+}
+
+#[test]
+fn zones_beyond_the_counters_are_counted_as_unzoned() {
+    let mut machine = Machine::under(&web());
+    machine.control().zones = 4;
+    assert!(machine.judge(lan(), &call(1).tcp(SYN, 1)).passes());
+    assert_eq!(machine.counters()[&Counter::Packets(0, 0, "rule")], 1);
+}
