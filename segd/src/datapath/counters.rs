@@ -53,7 +53,8 @@ pub struct RuleCounters {
     pub last_hit: Option<Timestamp>,
 }
 
-const PAIR_WORDS: usize = 3 * REASONS + 1;
+/// Words of one CPU's counters of a pair.
+pub(super) const PAIR_WORDS: usize = 3 * REASONS + 1;
 
 pub(super) fn read(set: &MapSet, clock: &Clock) -> Result<Counters, DatapathError> {
     Ok(Counters { pairs: pairs(set)?, rules: rules(set, clock)?, events_lost: lost(set)? })

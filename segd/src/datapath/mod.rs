@@ -3,6 +3,7 @@
 //! Everything is found by its pin below one folder of a bpffs, so that the next daemon takes over what is there. Nothing in
 //! this room knows of YAML or of rules: it places images, attaches programs and reads counters.
 
+mod carry;
 mod counters;
 mod error;
 mod events;
@@ -15,7 +16,7 @@ mod set;
 mod sizes;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
@@ -37,7 +38,10 @@ use set::MapSet;
 
 /// The kernel side of one instance. All calls block for microseconds to milliseconds.
 pub struct Datapath {
+    dir: PathBuf,
     set: MapSet,
+    /// The links still run the programs of another set of maps: they change over once this one has a policy.
+    behind: bool,
     placed: Placed,
     links: links::Links,
     slots: BTreeMap<u32, u16>,
@@ -45,8 +49,9 @@ pub struct Datapath {
 }
 
 impl Datapath {
-    /// Takes over what an earlier daemon left below `dir`, or loads everything anew. Attached programs are replaced in their
-    /// links, so that no packet goes by unjudged.
+    /// Takes over what an earlier daemon left below `dir`, or loads everything anew, with the counters that are there.
+    /// Attached programs are replaced in their links, and not before the new ones have a policy: no packet goes by unjudged,
+    /// and none is dropped for the change.
     ///
     /// # Errors
     /// No kernel programs in this build, no bpffs, no privilege, or the verifier's words.
@@ -55,9 +60,12 @@ impl Datapath {
         let clock = Arc::new(Mutex::new(set.sample_clock()?));
         let placed = Placed::read(&set);
         let mut links = links::Links::new(dir);
-        links.take_over(&mut set)?;
+        let behind = set.root(set.jiffies()?).generation == 0;
+        if !behind {
+            links.take_over(&mut set)?;
+        }
         let slots = set.interfaces()?.into_iter().map(|entry| (entry.ifindex, entry.slot)).collect();
-        Ok(Self { set, placed, links, slots, clock })
+        Ok(Self { dir: dir.into(), set, behind, placed, links, slots, clock })
     }
 
     /// Whether an earlier daemon's state was taken over.
@@ -87,7 +95,28 @@ impl Datapath {
     /// # Errors
     /// The image finds no room; the old one stays in force.
     pub fn publish(&mut self, image: &Image) -> Result<u32, DatapathError> {
-        publish::publish(&mut self.set, &mut self.placed, image)
+        let generation = publish::publish(&mut self.set, &mut self.placed, image)?;
+        if self.behind {
+            self.links.take_over(&mut self.set)?;
+            self.behind = false;
+        }
+        Ok(generation)
+    }
+
+    /// Makes larger maps if those that are there do not serve. What is attached goes on with the old ones until the next
+    /// image is published; connections are adopted by the new ones.
+    ///
+    /// # Errors
+    /// As for [`Datapath::open`]; then the old maps stay.
+    pub fn make_room(&mut self, sizes: &Sizes) -> Result<(), DatapathError> {
+        if self.set.sizes.serve(sizes) {
+            return Ok(());
+        }
+        tracing::info!("the policy outgrows its maps; larger ones are made, and connections that are open are adopted");
+        self.set = MapSet::open(&self.dir, sizes)?;
+        self.placed = Placed::read(&self.set);
+        self.behind = true;
+        Ok(())
     }
 
     /// The number by which images and connections know an interface. It stays until the interface is detached.

@@ -63,7 +63,7 @@ pub(super) fn publish(set: &mut MapSet, placed: &mut Placed, image: &Image) -> R
     let mut control = set.control.read(0).ok_or(DatapathError::Missing("CONTROL"))?;
     let current = (control.selector & 0xff) as usize % ROOTS;
     let next = (current + 1) % ROOTS;
-    root.generation = following(control.roots[current].generation);
+    root.generation = following(control.roots[current].generation.max(set.last_generation));
     control.roots[next] = root;
     set.control.write(0, control);
     // The root has to be whole before the selector names it.

@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use aya::maps::{Array, Map, MapData, PerCpuArray, RingBuf};
+use aya::maps::{Array, Map, MapData, PerCpuArray, PerCpuValues, RingBuf};
 use aya::programs::{SchedClassifier, TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use jiff::Timestamp;
@@ -18,15 +18,18 @@ use segd_common::flow::{Bucket, Flow, WAYS};
 use segd_common::image::{Page, Root};
 use segd_common::interface::{INTERFACES, Interface};
 
+use super::carry::Carry;
 use super::raw::Mapping;
 use super::{DatapathError, Sizes, object::object};
 use crate::compile::Clock;
 
 /// Maps that outlive the daemon. The rest is made anew with the programs.
-const PINNED: [&str; 12] = [
+const PINNED: [&str; 13] = [
     "CONTROL", "IMAGE", "BUCKETS", "FLOWS", "DATAGRAM", "BLOCKED", "INTERFACE", "PAIR_SLOTS", "PAIR_NEXT", "PAIR_COUNTERS",
-    "RULE_COUNTERS", "EVENT_BUDGET",
+    "RULE_COUNTERS", "EVENT_BUDGET", RING,
 ];
+/// The ring outlives its set: the daemon goes on reading it.
+const RING: &str = "EVENTS";
 /// Seconds for which connections that were open before the first start are adopted.
 const ADOPTION_SECS: u64 = 60;
 /// Events a second and CPU.
@@ -38,6 +41,8 @@ pub(super) struct MapSet {
     pub(super) sizes: Sizes,
     /// An earlier daemon's maps were taken over.
     pub(super) adopted: bool,
+    /// The last generation of the set before this one.
+    pub(super) last_generation: u32,
     pub(super) control: Mapping<Control>,
     pub(super) image: Mapping<Page>,
     pub(super) buckets: Mapping<Bucket>,
@@ -60,22 +65,64 @@ impl MapSet {
     /// Opens the pinned set if it fits, else makes one.
     pub(super) fn open(dir: &Path, wanted: &Sizes) -> Result<Self, DatapathError> {
         let maps = folder(dir);
-        let there = pinned_sizes(&maps, wanted);
-        let (sizes, adopted) = match there {
-            Some(sizes) if sizes.serve(wanted) => (sizes, true),
-            Some(_) => {
-                // The links keep the old maps alive until their programs are replaced.
-                remove_folder(&maps)?;
-                (*wanted, false)
-            }
-            None => (*wanted, false),
-        };
+        let there = pinned_sizes(&maps, wanted).filter(|sizes| sizes.serve(wanted));
+        let (sizes, adopted) = (there.unwrap_or(*wanted), there.is_some());
+        let carry = if adopted { Carry::default() } else { Carry::read(&maps) };
+        if !adopted {
+            // The programs in the links keep the old maps until they are replaced.
+            remove_maps(&maps)?;
+        }
         make_folder(&maps)?;
         let ebpf = load(&maps, &sizes)?;
         let mut set = Self::map(ebpf, sizes, adopted)?;
         set.load_programs()?;
         set.configure()?;
+        set.take_in(carry)?;
         Ok(set)
+    }
+
+    /// Puts what another set counted into this one.
+    fn take_in(&mut self, carry: Carry) -> Result<(), DatapathError> {
+        let Carry { pairs, unplaced, rules, interfaces, generation } = carry;
+        self.last_generation = generation;
+        let Sizes { zones, rules: room, .. } = self.sizes;
+        let mut next = 0;
+        for ((from, to), values) in pairs.into_iter().filter(|((from, to), _)| *from.max(to) < zones) {
+            if next + 1 < self.sizes.pair_counters() {
+                next += 1;
+                self.set_per_cpu("PAIR_COUNTERS", next, values)?;
+                self.pair_slots.write((from * zones + to) as usize, next.into());
+            }
+        }
+        if let Some(values) = unplaced {
+            self.set_per_cpu("PAIR_COUNTERS", 0, values)?;
+        }
+        if next > 0 {
+            self.set_array("PAIR_NEXT", 0, next)?;
+        }
+        for (rule, values) in rules.into_iter().filter(|(rule, _)| *rule < room) {
+            self.set_per_cpu("RULE_COUNTERS", rule, values)?;
+        }
+        interfaces.into_iter().try_for_each(|interface| self.tell_interface(interface))
+    }
+
+    fn set_per_cpu<T: aya::Pod>(
+        &mut self,
+        name: &'static str,
+        index: u32,
+        values: PerCpuValues<T>,
+    ) -> Result<(), DatapathError> {
+        let map = self.ebpf.map_mut(name).ok_or(DatapathError::Missing(name))?;
+        let mut map: PerCpuArray<_, T> =
+            PerCpuArray::try_from(map).map_err(|error| DatapathError::map(format!("open {name}"), &error))?;
+        map.set(index, values, 0).map_err(|error| DatapathError::map(format!("write {name}"), &error))
+    }
+
+    fn set_array<T: aya::Pod>(&mut self, name: &'static str, index: u32, value: T) -> Result<(), DatapathError> {
+        let map = self.ebpf.map_mut(name).ok_or(DatapathError::Missing(name))?;
+        let mut map: Array<_, T> =
+            Array::try_from(map).map_err(|error| DatapathError::map(format!("open {name}"), &error))?;
+        map.set(index, value, 0).map_err(|error| DatapathError::map(format!("write {name}"), &error))
     }
 
     fn map(mut ebpf: Ebpf, sizes: Sizes, adopted: bool) -> Result<Self, DatapathError> {
@@ -89,6 +136,7 @@ impl MapSet {
             ebpf,
             sizes,
             adopted,
+            last_generation: 0,
         })
     }
 
@@ -205,9 +253,7 @@ impl MapSet {
     }
 
     fn write_interface(&mut self, place: u32, value: u64) -> Result<(), DatapathError> {
-        let map = self.ebpf.map_mut("INTERFACE").ok_or(DatapathError::Missing("INTERFACE"))?;
-        let mut map: Array<_, u64> = Array::try_from(map).map_err(|error| DatapathError::map("open INTERFACE", &error))?;
-        map.set(place, value, 0).map_err(|error| DatapathError::map("write INTERFACE", &error))
+        self.set_array("INTERFACE", place, value)
     }
 
     /// Removes the pins of every set below `dir`.
@@ -230,7 +276,7 @@ fn pack(interface: Interface) -> u64 {
     u64::from(ifindex) | u64::from(slot) << 32 | u64::from(flags) << 48
 }
 
-fn unpack(word: u64) -> Interface {
+pub(super) fn unpack(word: u64) -> Interface {
     Interface { ifindex: word as u32, slot: (word >> 32) as u16, flags: (word >> 48) as u16 }
 }
 
@@ -295,6 +341,19 @@ fn pinned_sizes(maps: &Path, wanted: &Sizes) -> Option<Sizes> {
 fn mapping<T>(ebpf: &mut Ebpf, name: &'static str, len: usize) -> Result<Mapping<T>, DatapathError> {
     let Some(Map::Array(map)) = ebpf.map(name) else { return Err(DatapathError::Missing(name)) };
     Mapping::new(map.fd().as_fd(), len).map_err(|source| DatapathError::system(format!("map {name} into memory"), source))
+}
+
+/// Removes the pins of a set, but for the ring's.
+fn remove_maps(maps: &Path) -> Result<(), DatapathError> {
+    for name in PINNED.into_iter().filter(|name| *name != RING) {
+        match fs::remove_file(maps.join(name)) {
+            Err(why) if why.kind() != io::ErrorKind::NotFound => {
+                return Err(DatapathError::Pin { what: "remove", path: maps.join(name), why: why.to_string() });
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn make_folder(path: &Path) -> Result<(), DatapathError> {

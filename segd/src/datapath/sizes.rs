@@ -1,6 +1,6 @@
 //! How large the maps are made. Fixed when they are made: a policy that outgrows them gets larger ones at the next start.
 
-use crate::compile::Image;
+use crate::compile::{Image, Registry};
 use crate::policy::Policy;
 
 /// Entries of the maps whose size depends on the policy.
@@ -30,14 +30,13 @@ const PAIRS_AT_MOST: u32 = 8192;
 impl Sizes {
     /// Room for a policy, and for one that grew to twice its size.
     #[must_use]
-    pub fn for_policy(policy: &Policy, image: &Image) -> Self {
-        let zones = policy.zones.len() as u32 + u32::from(segd_common::image::zone::FIRST_NAMED);
-        let rules = policy.rules.len() as u32;
+    pub fn for_policy(policy: &Policy, image: &Image, registry: &Registry) -> Self {
+        let (zones, rules) = registry.ends();
         let limits = policy.limits;
         Self {
             zones: (zones * 2).next_power_of_two().max(ZONES_AT_LEAST),
             rules: (rules * 2).next_power_of_two().max(RULES_AT_LEAST),
-            pages: image.page_count() * 2 + SPARE_PAGES,
+            pages: (image.page_count() * 2 + SPARE_PAGES).next_power_of_two(),
             buckets: limits.connections.saturating_add(limits.half_open).div_ceil(8).next_power_of_two().max(64),
             connections: limits.connections,
             half_open: limits.half_open,
@@ -54,11 +53,12 @@ impl Sizes {
         self.pairs().min(PAIRS_AT_MOST) + 1
     }
 
-    /// Whether maps of this size serve a policy that wants `wanted`. A connection table of another size does not: its
-    /// entries would stand in the wrong buckets.
+    /// Whether maps of this size serve a policy for which `wanted` would be made. Those have room for twice the policy, so
+    /// half of it is enough. A connection table of another size does not serve: its entries would stand in the wrong
+    /// buckets.
     pub(super) const fn serve(&self, wanted: &Self) -> bool {
-        self.zones >= wanted.zones
-            && self.rules >= wanted.rules
+        self.zones >= wanted.zones / 2
+            && self.rules >= wanted.rules / 2
             && self.pages >= wanted.pages / 2
             && self.buckets == wanted.buckets
     }

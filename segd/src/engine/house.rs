@@ -16,7 +16,7 @@ use super::writer::{Core, Parts};
 use crate::api::types::{ExplainQuery, Explanation, Verdict};
 use crate::compile::{Answer, Clock, Image, Question, Registry};
 use crate::config::read_sources;
-use crate::datapath::{Counters, DatapathError, Enforced, Flow, Occupancy};
+use crate::datapath::{Counters, DatapathError, Enforced, Flow, Occupancy, Sizes};
 use crate::interfaces::{Change, Hook, Kind, Link};
 use crate::state::StateDir;
 
@@ -40,6 +40,10 @@ impl Kernel for PaperKernel {
 
     fn generation(&self) -> u32 {
         self.0.lock().unwrap().generation
+    }
+
+    fn make_room(&mut self, _sizes: &Sizes) -> Result<(), DatapathError> {
+        Ok(())
     }
 
     fn publish(&mut self, image: &Image) -> Result<u32, DatapathError> {

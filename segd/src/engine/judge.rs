@@ -7,6 +7,7 @@ use super::refusal::{Refusal, fault_views};
 use crate::api::types::{CheckReport, TestView};
 use crate::compile::{Clock, Facts, Image, Registry, compile};
 use crate::config::{Fault, Source, load_sources};
+use crate::datapath::Sizes;
 use crate::policy::Policy;
 
 /// A policy as it was written, and what it means.
@@ -29,6 +30,15 @@ pub(super) struct Judged {
     pub(super) registry: Registry,
     /// How many tests were run; all passed.
     pub(super) tests: usize,
+    /// The room that it needs in the kernel.
+    pub(super) sizes: Sizes,
+}
+
+impl Judged {
+    fn new(policy: &Policy, image: Image, registry: Registry, tests: usize) -> Self {
+        let sizes = Sizes::for_policy(policy, &image, &registry);
+        Self { image, registry, tests, sizes }
+    }
 }
 
 impl Written {
@@ -44,12 +54,12 @@ pub(super) fn judge(policy: &Policy, facts: &Facts, registry: &Registry) -> Resu
     let (image, registry, tests) = compile_and_test(policy, facts, registry)?;
     let ran = tests.len();
     let failed: Vec<TestView> = tests.into_iter().filter(|test| !test.passed).collect();
-    if failed.is_empty() { Ok(Judged { image, registry, tests: ran }) } else { Err(Refusal::Tests(failed)) }
+    if failed.is_empty() { Ok(Judged::new(policy, image, registry, ran)) } else { Err(Refusal::Tests(failed)) }
 }
 
 /// Compiles `policy` for `facts` without asking its tests: it was good, and only the machine changed.
 pub(super) fn compiled(policy: &Policy, facts: &Facts, registry: &Registry) -> Result<Judged, Refusal> {
-    compile_and_test(policy, facts, registry).map(|(image, registry, _)| Judged { image, registry, tests: 0 })
+    compile_and_test(policy, facts, registry).map(|(image, registry, _)| Judged::new(policy, image, registry, 0))
 }
 
 fn compile_and_test(

@@ -1,13 +1,14 @@
 //! What the engine asks of the kernel, as a trait: the daemon gives it the real thing, tests a kernel of paper.
 
 use crate::compile::{Answer, Clock, Image, Question};
-use crate::datapath::{Counters, Datapath, DatapathError, Enforced, Flow, Occupancy};
+use crate::datapath::{Counters, Datapath, DatapathError, Enforced, Flow, Occupancy, Sizes};
 use crate::interfaces::{Hook, Link};
 
 /// The kernel side of one instance. See [`Datapath`] for what each call promises.
 pub(super) trait Kernel: Send {
     fn clock(&self) -> Clock;
     fn generation(&self) -> u32;
+    fn make_room(&mut self, sizes: &Sizes) -> Result<(), DatapathError>;
     fn publish(&mut self, image: &Image) -> Result<u32, DatapathError>;
     fn interface_slot(&mut self, ifindex: u32, name: &str) -> u16;
     fn attach(&mut self, link: &Link, hook: Hook) -> Result<(), DatapathError>;
@@ -26,6 +27,10 @@ impl Kernel for Datapath {
 
     fn generation(&self) -> u32 {
         Self::generation(self)
+    }
+
+    fn make_room(&mut self, sizes: &Sizes) -> Result<(), DatapathError> {
+        Self::make_room(self, sizes)
     }
 
     fn publish(&mut self, image: &Image) -> Result<u32, DatapathError> {

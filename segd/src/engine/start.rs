@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::Engine;
 use super::guarding::Machine;
-use super::judge::{Judged, Written, judge};
+use super::judge::{Written, judge};
 use super::refusal::Refusal;
 use super::writer::{Core, Parts};
 use crate::compile::{Clock, Facts, InterfaceFact, Registry};
@@ -122,8 +122,7 @@ fn rehearse(written: &Written, machine: &Machine, registry: &Registry) -> Result
     let interfaces = (1..).zip(machine.guarded(&written.policy.interfaces)).map(fact).collect();
     let host = machine.addresses.iter().copied().collect();
     let facts = Facts { host, interfaces, now: Timestamp::now(), clock: Clock::detached(Timestamp::now()) };
-    let Judged { image, .. } = judge(&written.policy, &facts, registry).map_err(StartError::Policy)?;
-    Ok(Sizes::for_policy(&written.policy, &image))
+    judge(&written.policy, &facts, registry).map(|judged| judged.sizes).map_err(StartError::Policy)
 }
 
 /// Takes enforcement off: programs, maps and the nftables tables of an instance. Tells what was taken off.

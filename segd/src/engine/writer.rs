@@ -65,7 +65,7 @@ impl Core {
     pub(super) fn start(parts: Parts, written: Written) -> Result<Self, Refusal> {
         let Parts { config, state, registry, mut kernel, machine } = parts;
         let facts = gather(kernel.as_mut(), &machine, &written.policy);
-        let Judged { image, registry, tests } = judge(&written.policy, &facts, &registry)?;
+        let Judged { image, registry, tests, sizes: _ } = judge(&written.policy, &facts, &registry)?;
         state.save_registry(&registry).map_err(|error| Refusal::Failed(error.to_string()))?;
         let generation = kernel.publish(&image).map_err(|error| Refusal::Failed(error.to_string()))?;
         tracing::info!("generation {generation} is in force; {tests} of its own tests passed");
@@ -125,12 +125,13 @@ impl Core {
 
     /// The numbers are kept before the kernel counts by them.
     fn publish(&mut self, judged: Judged, facts: Facts) -> Result<(), Refusal> {
-        let Judged { image, registry, tests: _ } = judged;
+        let Judged { image, registry, tests: _, sizes } = judged;
         if registry != self.registry {
             self.state.save_registry(&registry).map_err(|error| Refusal::Failed(error.to_string()))?;
             self.registry = registry;
         }
-        let generation = self.kernel.publish(&image).map_err(|error| Refusal::Failed(error.to_string()))?;
+        let published = self.kernel.make_room(&sizes).and_then(|()| self.kernel.publish(&image));
+        let generation = published.map_err(|error| Refusal::Failed(error.to_string()))?;
         self.force.generation = generation;
         self.force.since = Timestamp::now();
         self.force.clock = facts.clock;
