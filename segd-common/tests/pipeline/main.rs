@@ -9,6 +9,7 @@ mod seen;
 
 mod adoption;
 mod audit;
+mod chance;
 mod essentials;
 mod fragments;
 mod icmp;
