@@ -16,7 +16,7 @@ use super::set::unpack;
 #[derive(Default)]
 pub(super) struct Carry {
     /// By zones.
-    pub(super) pairs: Vec<((u32, u32), PerCpuValues<[u64; PAIR_WORDS]>)>,
+    pub(super) pairs: Vec<CarriedPair>,
     /// Of pairs that had found no slot.
     pub(super) unplaced: Option<PerCpuValues<[u64; PAIR_WORDS]>>,
     /// By number.
@@ -27,6 +27,9 @@ pub(super) struct Carry {
     pub(super) generation: u32,
 }
 
+/// From, to and what each CPU counted.
+type CarriedPair = ((u32, u32), PerCpuValues<[u64; PAIR_WORDS]>);
+
 /// [`Control`] in words; maps are read as plain words.
 const CONTROL_WORDS: usize = size_of::<Control>() / 8;
 const ROOT_WORDS: usize = size_of::<Root>() / 8;
@@ -36,9 +39,9 @@ impl Carry {
     pub(super) fn read(maps: &Path) -> Self {
         let mut carry = Self::default();
         if let Some(control) = array::<[u64; CONTROL_WORDS]>(maps, "CONTROL").and_then(|map| map.get(&0, 0).ok()) {
-            // A root begins with its generation.
-            let root = |index: usize| control[CONTROL_WORDS - (ROOTS - index) * ROOT_WORDS] as u32;
-            carry.generation = root((control[0] & 0xff) as usize % ROOTS);
+            // The roots stand at the end, and each begins with its generation.
+            let current = (control[0] & 0xff) as usize % ROOTS;
+            carry.generation = control[CONTROL_WORDS - (ROOTS - current) * ROOT_WORDS] as u32;
         }
         if let Some(slots) = array(maps, "PAIR_SLOTS") {
             carry.read_pairs(maps, &slots);

@@ -203,18 +203,18 @@ fn unpin(pin: &Path) -> Result<(), DatapathError> {
 }
 
 /// Replaces the program in a pinned link. The pin stays.
-fn replace(set: &mut MapSet, seat: Seat, pin: &Path) -> Result<(), String> {
+fn replace(maps: &mut MapSet, seat: Seat, pin: &Path) -> Result<(), String> {
     let words = |error: ProgramError| full_words(&error);
     let link: FdLink = PinnedLink::from_pin(pin).map_err(|error| full_words(&error))?.into();
     match seat {
         Seat::Xdp | Seat::XdpGeneric => {
-            let program = set.xdp().map_err(|error| error.to_string())?;
+            let program = maps.xdp().map_err(|error| error.to_string())?;
             let id = program.attach_to_link(link.try_into().map_err(|_| "not an XDP link")?).map_err(words)?;
             // The pin keeps it attached; the program must not let it go when it is dropped.
             drop(program.take_link(id).map_err(words)?);
         }
         Seat::Note | Seat::Ingress | Seat::Egress => {
-            let program = set.classifier(program_of(seat)).map_err(|error| error.to_string())?;
+            let program = maps.classifier(program_of(seat)).map_err(|error| error.to_string())?;
             let id = program.attach_to_link(link.try_into().map_err(|_| "not a TCX link")?).map_err(words)?;
             drop(program.take_link(id).map_err(words)?);
         }
@@ -232,25 +232,25 @@ const fn program_of(seat: Seat) -> &'static str {
 }
 
 /// Attaches a program afresh and hands out its link.
-fn attach(set: &mut MapSet, seat: Seat, link: &Link) -> Result<FdLink, String> {
+fn attach(maps: &mut MapSet, seat: Seat, link: &Link) -> Result<FdLink, String> {
     match seat {
-        Seat::Xdp => attach_xdp(set, link, XdpMode::Driver),
-        Seat::XdpGeneric => attach_xdp(set, link, XdpMode::Skb),
-        Seat::Note | Seat::Ingress => attach_tc(set, seat, link, TcAttachType::Ingress),
-        Seat::Egress => attach_tc(set, seat, link, TcAttachType::Egress),
+        Seat::Xdp => attach_xdp(maps, link, XdpMode::Driver),
+        Seat::XdpGeneric => attach_xdp(maps, link, XdpMode::Skb),
+        Seat::Note | Seat::Ingress => attach_tc(maps, seat, link, TcAttachType::Ingress),
+        Seat::Egress => attach_tc(maps, seat, link, TcAttachType::Egress),
     }
 }
 
-fn attach_xdp(set: &mut MapSet, link: &Link, mode: XdpMode) -> Result<FdLink, String> {
-    let program = set.xdp().map_err(|error| error.to_string())?;
+fn attach_xdp(maps: &mut MapSet, link: &Link, mode: XdpMode) -> Result<FdLink, String> {
+    let program = maps.xdp().map_err(|error| error.to_string())?;
     let id = program.attach_to_if_index(link.index, mode).map_err(|error| why_not(&error))?;
     let link = program.take_link(id).map_err(|error| full_words(&error))?;
     // Without a link anybody could take it off: dropping it here does.
     FdLink::try_from(link).map_err(|_| "the driver takes no XDP link; use `hook: tc` for this interface".into())
 }
 
-fn attach_tc(set: &mut MapSet, seat: Seat, link: &Link, side: TcAttachType) -> Result<FdLink, String> {
-    let program = set.classifier(program_of(seat)).map_err(|error| error.to_string())?;
+fn attach_tc(maps: &mut MapSet, seat: Seat, link: &Link, side: TcAttachType) -> Result<FdLink, String> {
+    let program = maps.classifier(program_of(seat)).map_err(|error| error.to_string())?;
     let order = TcAttachOptions::TcxOrder(LinkOrder::first());
     let id = program.attach_with_options(&link.name, side, order).map_err(|error| why_not(&error))?;
     let link = program.take_link(id).map_err(|error| full_words(&error))?;

@@ -40,15 +40,14 @@ pub(super) fn publish(set: &mut MapSet, placed: &mut Placed, image: &Image) -> R
     let mut used = HashSet::new();
     let mut added = Vec::new();
     let root = image.place(|page| {
-        let number = match placed.known.get(page) {
-            Some(number) => *number,
-            None => {
-                let number = placed.free.pop()?;
-                set.image.write(number as usize, *page);
-                placed.known.insert(*page, number);
-                added.push(*page);
-                number
-            }
+        let number = if let Some(number) = placed.known.get(page) {
+            *number
+        } else {
+            let number = placed.free.pop()?;
+            set.image.write(number as usize, *page);
+            placed.known.insert(*page, number);
+            added.push(*page);
+            number
         };
         used.insert(number);
         Some(number)

@@ -110,7 +110,7 @@ struct MapUpdate {
 }
 
 fn create(map_type: u32, inner: Option<&OwnedFd>) -> io::Result<OwnedFd> {
-    let inner_map_fd = inner.map_or(0, |fd| fd.as_raw_fd() as u32);
+    let inner_map_fd = inner.map_or(0, |fd| fd.as_raw_fd().cast_unsigned());
     let wanted = MapCreate { map_type, key_size: 4, value_size: 4, max_entries: 1, map_flags: 0, inner_map_fd };
     // SAFETY: the kernel just gave us this descriptor.
     bpf(BPF_MAP_CREATE, &wanted).map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })
@@ -123,9 +123,9 @@ fn create(map_type: u32, inner: Option<&OwnedFd>) -> io::Result<OwnedFd> {
 pub(super) fn wait_for_programs() -> io::Result<()> {
     let inner = create(ARRAY, None)?;
     let outer = create(ARRAY_OF_MAPS, Some(&inner))?;
-    let (key, value) = (0u32, inner.as_raw_fd() as u32);
+    let (key, value) = (0u32, inner.as_raw_fd().cast_unsigned());
     let update = MapUpdate {
-        map_fd: outer.as_raw_fd() as u32,
+        map_fd: outer.as_raw_fd().cast_unsigned(),
         pad: 0,
         key: std::ptr::from_ref(&key) as u64,
         value: std::ptr::from_ref(&value) as u64,
@@ -169,7 +169,7 @@ pub(super) fn pinned_link_ifindex(pin: &Path) -> io::Result<u32> {
     let link = unsafe { OwnedFd::from_raw_fd(link) };
     let mut info = LinkInfo::default();
     let wanted = InfoByFd {
-        fd: link.as_raw_fd() as u32,
+        fd: link.as_raw_fd().cast_unsigned(),
         len: size_of::<LinkInfo>() as u32,
         info: std::ptr::from_mut(&mut info) as u64,
     };
