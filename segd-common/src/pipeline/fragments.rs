@@ -35,6 +35,8 @@ impl<E: Env> Context<'_, E> {
         }
         if !known {
             datagram.begin(&key, self.now, ports);
+        }
+        if !known || datagram.generation.get() != self.root.generation {
             self.note(datagram, outcome);
         }
         match datagram.add(packet) {

@@ -204,6 +204,16 @@ fn the_rest_does_not_outlive_the_policy_or_the_rule_that_let_the_first_in() {
 }
 
 #[test]
+fn a_first_that_comes_again_brings_the_rest_in_under_the_new_policy() {
+    let mut machine = machine();
+    machine.send(lan(), &first(ASK, 9)).is(OPENS);
+    machine.publish(&policy());
+    machine.send(lan(), &later(ASK, 9, 4..8)).is(STRAY.told());
+    machine.send(lan(), &first(ASK, 9)).is(LATER);
+    machine.send(lan(), &later(ASK, 9, 4..8)).is(LATER);
+}
+
+#[test]
 fn c8_extension_headers_behind_the_fragment_header_do_not_part_a_datagram() {
     let ask = line(ANNE6, 5353, SHOP6, 53);
     let machine = machine();

@@ -80,6 +80,18 @@ fn d9_an_error_that_goes_to_another_than_it_quotes_is_not_related() {
 }
 
 #[test]
+fn d9_an_error_to_the_right_one_that_quotes_somebody_elses_packet_is_not_related() {
+    let machine = talking(Policy::new());
+    let other = line("10.1.0.6", 40_000, SHOP, 443);
+    let stray = gets(Reason::NoConnection, DMZ, LAN).told();
+    machine.send(dmz(), &icmp_error_to(SHOP, ANNE, 3, &other.tcp(ACK, 101))).is(stray);
+    let call = line(ANNE6, 40_000, SHOP6, 443);
+    machine.send(lan(), &call.tcp(SYN, 100)).is(gets(Reason::Rule, LAN, DMZ).by(WEB).opens());
+    let other = line("fd01::6", 40_000, SHOP6, 443);
+    machine.send(dmz(), &icmp_error_to(SHOP6, ANNE6, 1, &other.tcp(ACK, 101))).is(stray);
+}
+
+#[test]
 fn d9_an_error_about_nothing_that_lives_is_not_related() {
     let machine = talking(Policy::new());
     let stray = gets(Reason::NoConnection, DMZ, LAN).told();

@@ -108,6 +108,13 @@ fn d4_a_syn_from_the_responders_side_is_no_reply() {
 }
 
 #[test]
+fn d3_a_syn_ack_of_the_initiators_belongs_to_nothing_though_its_connection_lives() {
+    let machine = connected();
+    machine.send(lan(), &CALL.tcp(SYN | ACK, 101)).is(gets(Reason::NoConnection, LAN, DMZ).told());
+    machine.send(lan(), &CALL.tcp(ACK, 101)).is(gets(Reason::Rule, LAN, DMZ).by(WEB));
+}
+
+#[test]
 fn d5_a_reset_or_an_end_far_out_of_the_window_changes_nothing() {
     let machine = connected();
     for flags in [RST, FIN | ACK] {
