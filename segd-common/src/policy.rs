@@ -72,6 +72,15 @@ pub fn judge<P: Pages>(pages: &P, root: &Root, question: &Question, now: u64) ->
     judge_by(pages, set, question, now)
 }
 
+/// Whether the failsafe list names a service.
+#[inline(always)]
+pub(crate) fn is_failsafe<P: Pages>(pages: &P, root: &Root, protocol: u8, service: u16) -> bool {
+    match RuleSet::read(pages, root.failsafe, protocol) {
+        Some(set) => set.named(pages, service).0 != 0 || set.default_slot().0 != 0,
+        None => false,
+    }
+}
+
 /// Default deny, in the word that fits the protocol.
 #[inline(always)]
 const fn default_deny(protocol: u8) -> Reason {

@@ -5,6 +5,7 @@ use crate::addr::Addr;
 use crate::env::Env;
 use crate::image::{Place, zone};
 use crate::packet::{Essential, Kind, Packet};
+use crate::policy::is_failsafe;
 use crate::reason::Reason;
 
 /// Where the packet's addresses belong.
@@ -60,11 +61,11 @@ impl Ends {
         }
         if packet.claim != Addr::ZERO {
             let claim = context.root.place(context.env, packet.claim);
-            if claim.zone() == zone::HOST || !self.seen_here(context, claim) {
+            if claim.zone() == zone::HOST || !self.seen_here(context, packet, claim) {
                 return Err(Reason::SpoofedSource);
             }
         }
-        if self.seen_here(context, self.src) { Ok(()) } else { Err(Reason::SpoofedSource) }
+        if self.seen_here(context, packet, self.src) { Ok(()) } else { Err(Reason::SpoofedSource) }
     }
 
     #[inline(always)]
@@ -79,10 +80,14 @@ impl Ends {
             || (self.src.is(Place::LINK_LOCAL) && !essential && leaves_link)
     }
 
-    /// The failsafe is no zone's: an `interfaces` list that is wrong must not lock it out.
+    /// The failsafe is no zone's: an `interfaces` list that is wrong must not lock it out. That goes for its services, and
+    /// for what finds its neighbours; elsewhere its addresses are worth no more than others.
     #[inline(always)]
-    fn seen_here<E: Env>(&self, context: &Context<'_, E>, place: Place) -> bool {
-        place.is(Place::FAILSAFE) || context.root.may_be_seen(context.env, place.zone(), context.at.interface)
+    fn seen_here<E: Env>(&self, context: &Context<'_, E>, packet: &Packet, place: Place) -> bool {
+        context.root.may_be_seen(context.env, place.zone(), context.at.interface)
+            || place.is(Place::FAILSAFE)
+                && (packet.essential as u8 != Essential::No as u8
+                    || is_failsafe(context.env, context.root, packet.key.proto, packet.service))
     }
 
     /// Whether the packet passes under every policy.

@@ -2,9 +2,9 @@
 
 use segd_common::reason::Reason;
 
-use crate::frame::{ACK, Line, SYN, line};
+use crate::frame::{ACK, Line, SYN, arp, line};
 use crate::machine::Machine;
-use crate::net::{ADMIN, ANNE, DMZ, LAN, Policy, SHOP, dmz, lan, tcp, udp};
+use crate::net::{ADMIN, ANNE, DMZ, HERE, HOST, LAN, Policy, SHOP, dmz, lan, local, tcp, udp};
 use crate::seen::{Expect, gets};
 
 const WEB: u32 = 2;
@@ -129,6 +129,21 @@ fn the_failsafe_is_allowed_under_every_policy_and_for_its_own_addresses_only() {
     machine.send(dmz(), &call.back().tcp(SYN | ACK, 1)).is(gets(Reason::Reply, LAN, DMZ));
     machine.send(lan(), &line(ADMIN, 40_000, SHOP, 23).tcp(SYN, 1)).is(DENIED.told());
     machine.send(lan(), &line(ANNE, 40_000, SHOP, 22).tcp(SYN, 1)).is(DENIED.told());
+}
+
+#[test]
+fn a_wrong_list_of_interfaces_does_not_lock_the_failsafe_out_and_opens_nothing_else() {
+    let mut machine = Machine::under(&web().failsafe(tcp(22)));
+    let call = line(ADMIN, 40_000, HERE, 22);
+    machine.send(dmz(), &call.tcp(SYN, 1)).is(gets(Reason::Failsafe, LAN, HOST).opens());
+    machine.send(local(), &call.back().tcp(SYN | ACK, 1)).is(gets(Reason::Reply, LAN, HOST));
+    machine.send(dmz(), &call.tcp(ACK, 2)).is(gets(Reason::Failsafe, LAN, HOST));
+    machine.publish(&Policy::new().failsafe(tcp(22)));
+    machine.send(dmz(), &call.tcp(ACK, 2)).is(gets(Reason::Failsafe, LAN, HOST));
+    machine.send(dmz(), &arp(1, ADMIN, HERE)).is(gets(Reason::Essential, LAN, HOST));
+    machine.publish(&web().failsafe(tcp(22)));
+    machine.send(dmz(), &line(ADMIN, 1, SHOP, 443).tcp(SYN, 1)).is(gets(Reason::SpoofedSource, LAN, DMZ).told());
+    machine.send(dmz(), &line(ANNE, 1, HERE, 22).tcp(SYN, 1)).is(gets(Reason::SpoofedSource, LAN, HOST).told());
 }
 
 #[test]
