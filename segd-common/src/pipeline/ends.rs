@@ -37,8 +37,9 @@ impl Ends {
     #[inline(always)]
     pub(crate) fn before_translation(&self, at: &Sighting) -> Self {
         match at.tagged {
-            Some(zone) => Self { src: Place(self.src.0 & !0xffff | u32::from(zone)), dst: self.dst },
-            None => *self,
+            // Another zone than the address's: what is known of the address is not known of the initiator.
+            Some(zone) if zone != self.src.zone() => Self { src: Place(u32::from(zone)), dst: self.dst },
+            _ => *self,
         }
     }
 

@@ -6,7 +6,9 @@ use segd_common::view::Slice;
 
 use crate::frame::{ACK, Line, SYN, icmp_error, line};
 use crate::machine::Machine;
-use crate::net::{ANNE, DMZ, FAR, HERE, HOST, LAN, NET, Policy, SHOP, UNZONED, dmz, lan, local, net, onward, tcp, udp};
+use crate::net::{
+    ADMIN, ANNE, DMZ, FAR, HERE, HOST, LAN, NET, Policy, SHOP, UNZONED, dmz, lan, local, net, onward, tcp, udp,
+};
 use crate::seen::{Expect, gets};
 
 const WEB: u32 = 2;
@@ -77,6 +79,14 @@ fn e9_what_nobody_noted_on_its_way_in_is_judged_by_what_it_looks_like() {
     let machine = Machine::under(&Policy::new().allow(HOST, NET, tcp(443), 3));
     machine.send(onward(None), &OUT.tcp(ACK, 100)).is(gets(Reason::NoConnection, HOST, NET).told());
     machine.send(onward(None), &OUT.tcp(SYN, 100)).is(gets(Reason::Rule, HOST, NET).by(3).opens());
+}
+
+#[test]
+fn a_translated_source_does_not_get_the_failsafe_of_the_address_it_now_has() {
+    let machine = Machine::under(&Policy::new().failsafe(tcp(22)));
+    let out = line(ADMIN, 61_000, SHOP, 22);
+    machine.send(onward(Some(NET)), &out.tcp(SYN, 1)).is(gets(Reason::NoRule, NET, DMZ).told());
+    machine.send(onward(Some(LAN)), &out.tcp(SYN, 1)).is(gets(Reason::Failsafe, LAN, DMZ).opens());
 }
 
 #[test]
