@@ -260,6 +260,9 @@ const fn timeout_secs(state: u8, protocol: u8) -> u32 {
     }
 }
 
+/// Idle seconds after which an adopted connection is forgotten, if only one side has been heard.
+const ADOPTED_SECS: u32 = 300;
+
 /// The daemon's and the tests' word for a state.
 #[must_use]
 pub const fn state_name(state: u8) -> &'static str {
@@ -356,13 +359,20 @@ impl Flow {
     #[inline(always)]
     #[must_use]
     pub fn live(&self, now: u64, hz: u32) -> bool {
-        let limit = timeout_secs(self.state.get(), self.proto.get()).wrapping_mul(hz);
-        self.idle(now) < limit
+        let limit = if self.unheard() { ADOPTED_SECS } else { timeout_secs(self.state.get(), self.proto.get()) };
+        self.idle(now) < limit.wrapping_mul(hz)
     }
 
     #[inline(always)]
     fn may_be_evicted(&self, now: u64, hz: u32) -> bool {
-        self.state.get() == State::HalfOpen as u8 || !self.live(now, hz)
+        self.state.get() == State::HalfOpen as u8 || self.unheard() || !self.live(now, hz)
+    }
+
+    /// Whether it was adopted and only one side has been heard since: until the other answers it may be made up, and is
+    /// worth no more than a half-open one.
+    #[inline(always)]
+    fn unheard(&self) -> bool {
+        self.flags.get() & (flag::UNHEARD_FROM | flag::UNHEARD_TO) != 0
     }
 
     /// Notes the time; rarely a store, so that a busy connection's line stays shared between CPUs.

@@ -388,6 +388,8 @@ pub mod slot {
     pub const THEN: usize = 4;
     /// An event for each connection.
     pub const LOG: u32 = 1 << 8;
+    /// Set in every slot: a cleared page holds none.
+    pub const VALID: u32 = 1 << 9;
     /// Not the work of a rule.
     pub const NO_RULE: u32 = u32::MAX;
 }
@@ -416,6 +418,9 @@ impl Slot {
             return None;
         }
         let [flags, rule, low, high, then, ..] = record(pages, at)?;
+        if flags & slot::VALID == 0 {
+            return None;
+        }
         Some(Self {
             reason: Reason::from_number(*flags as u8)?,
             log: flags & slot::LOG != 0,

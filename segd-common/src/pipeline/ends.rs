@@ -39,6 +39,10 @@ impl Ends {
         match at.tagged {
             // Another zone than the address's: what is known of the address is not known of the initiator.
             Some(zone) if zone != self.src.zone() => Self { src: Place(u32::from(zone)), dst: self.dst },
+            // Forwarded with our own address, and nobody noted where it came from: it is no packet of ours.
+            None if at.hook as u8 == Hook::Forward as u8 && self.src.zone() == zone::HOST => {
+                Self { src: Place(u32::from(zone::UNZONED)), dst: self.dst }
+            }
             _ => *self,
         }
     }
@@ -97,13 +101,17 @@ impl Ends {
         if context.root.essentials & (1 << (packet.essential as u32)) == 0 {
             return false;
         }
-        let outgoing = context.at.hook as u8 != Hook::Ingress as u8;
+        let forwarded = context.at.hook as u8 == Hook::Forward as u8;
+        let local = context.at.hook as u8 == Hook::Local as u8;
         let to_us_or_all = self.dst.zone() == zone::HOST || self.dst.is(Place::MULTICAST);
         match packet.essential {
             Essential::No => false,
             Essential::Arp | Essential::Ndp | Essential::Mld => true,
-            Essential::NdpRouter => context.at.hook as u8 == Hook::Local as u8,
-            Essential::DhcpRequest | Essential::DhcpReply => outgoing || to_us_or_all,
+            Essential::NdpRouter => local,
+            Essential::DhcpRequest => local || to_us_or_all,
+            // The address that a server offers is not ours yet, and it may send the offer there. What is not for us is
+            // judged where it leaves.
+            Essential::DhcpReply => !forwarded || self.dst.is(Place::MULTICAST),
         }
     }
 }

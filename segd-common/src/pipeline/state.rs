@@ -295,10 +295,11 @@ impl<E: Env> Context<'_, E> {
         }
     }
 
-    /// Whether the connection is there already: a SYN that is sent again changes nothing in a live one.
+    /// Whether the connection is there already: a SYN that is sent again changes nothing in a live one, and the second packet
+    /// of a flow may find that another CPU was quicker with the first.
     #[inline(always)]
     fn retried(&self, packet: &Packet, hash: u64) -> bool {
-        packet.kind as u8 == Kind::Syn as u8 && self.known(packet, hash)
+        packet.can_open() && self.known(packet, hash)
     }
 
     /// Whether there is a live connection between the packet's ends.

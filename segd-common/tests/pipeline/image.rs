@@ -81,7 +81,7 @@ impl Image {
     pub(crate) fn slot(&mut self, grant: Grant) -> Locator {
         let Grant { reason, rule, deadline, then } = grant;
         let mut words = [0; RECORD_WORDS];
-        words[slot::FLAGS] = reason as u32;
+        words[slot::FLAGS] = reason as u32 | slot::VALID;
         words[slot::RULE] = rule;
         words[slot::DEADLINE] = deadline as u32;
         words[slot::DEADLINE + 1] = (deadline >> 32) as u32;

@@ -84,7 +84,7 @@ impl Slots {
 fn lay_ruleless(store: &mut PageStore) -> u32 {
     let mut page = Page([0; PAGE_WORDS]);
     for (place, reason) in page.0.chunks_exact_mut(RECORD_WORDS).zip(RULELESS) {
-        place[slot::FLAGS] = reason as u32;
+        place[slot::FLAGS] = reason as u32 | slot::VALID;
         place[slot::RULE] = slot::NO_RULE;
     }
     store.add(Kind::Slots, &page)
@@ -107,7 +107,7 @@ fn record(rule: &RuleFacts, clock: &Clock) -> Record {
     let reason = if rule.mode == Mode::Audit { Reason::Audit } else { Reason::Rule };
     let deadline = rule.expires.map_or(0, |end| clock.deadline(end));
     let mut record = [0; RECORD_WORDS];
-    record[slot::FLAGS] = reason as u32 | if rule.log { slot::LOG } else { 0 };
+    record[slot::FLAGS] = reason as u32 | slot::VALID | if rule.log { slot::LOG } else { 0 };
     record[slot::RULE] = rule.number;
     record[slot::DEADLINE] = deadline as u32;
     record[slot::DEADLINE + 1] = (deadline >> 32) as u32;

@@ -105,8 +105,18 @@ impl Links {
         for (ifindex, seats) in self.pinned() {
             for seat in seats {
                 let pin = self.pin(seat, ifindex);
-                if !alive(&pin, ifindex) || replace(set, seat, &pin).is_err() {
-                    unpin(&pin)?;
+                match pinned_link_ifindex(&pin) {
+                    // The interface is gone, or its number went to another one.
+                    Ok(there) if there != ifindex => unpin(&pin)?,
+                    // Whatever fails here leaves the old program where it is: it goes on enforcing.
+                    Ok(_) => replace(set, seat, &pin).map_err(|why| DatapathError::Pin {
+                        what: "put this build's program into",
+                        path: pin,
+                        why,
+                    })?,
+                    Err(why) => {
+                        return Err(DatapathError::Pin { what: "read", path: pin, why: why.to_string() });
+                    }
                 }
             }
         }
@@ -130,7 +140,17 @@ impl Links {
                 why,
             });
             let fresh = fresh.inspect_err(|_| self.roll_back(link.index, wanted))?;
-            fresh.pin(&pin).map_err(|why| DatapathError::Pin { what: "make", path: pin, why: full_words(&why) })?;
+            fresh.pin(&pin).map_err(|why| DatapathError::Pin {
+                what: "make",
+                path: pin.clone(),
+                why: full_words(&why),
+            })?;
+            // TC attaches by name, and names change hands.
+            if !alive(&pin, link.index) {
+                unpin(&pin)?;
+                let why = "its name went to another interface meanwhile; it is tried again".into();
+                return Err(DatapathError::Attach { interface: link.name.clone(), hook, why });
+            }
         }
         for seat in Seat::ALL.into_iter().filter(|seat| !wanted.contains(seat)) {
             unpin(&self.pin(seat, link.index))?;
@@ -170,7 +190,7 @@ impl Links {
             Seat::of(hook).iter().filter(|seat| !alive(&self.pin(**seat, ifindex), ifindex)).map(|seat| seat.name()).collect();
         let name = self.names.get(&ifindex).cloned().unwrap_or_else(|| format!("#{ifindex}"));
         let detail = (!missing.is_empty())
-            .then(|| format!("the link for {} is gone; `segctl reload` attaches it again", missing.join(" and ")));
+            .then(|| format!("the link for {} is gone; the daemon attaches it again within seconds", missing.join(" and ")));
         Enforced { ifindex, name, hook, enforced: detail.is_none(), detail }
     }
 

@@ -97,8 +97,10 @@ impl Datapath {
     pub fn publish(&mut self, image: &Image) -> Result<u32, DatapathError> {
         let generation = publish::publish(&mut self.set, &mut self.placed, image)?;
         if self.behind {
-            self.links.take_over(&mut self.set)?;
-            self.behind = false;
+            match self.links.take_over(&mut self.set) {
+                Ok(()) => self.behind = false,
+                Err(error) => tracing::error!("{error}; the old programs go on there, and the next reload tries again"),
+            }
         }
         Ok(generation)
     }

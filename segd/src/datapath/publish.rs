@@ -69,8 +69,11 @@ pub(super) fn publish(set: &mut MapSet, placed: &mut Placed, image: &Image) -> R
     fence(Ordering::SeqCst);
     control.selector = Control::selector(next as u8, next as u8, 0);
     set.control.write(0, control);
-    wait_for_programs().map_err(|source| DatapathError::system("wait for running programs", source))?;
-    clear_unused(set, placed, &used);
+    // In force from here on, whatever comes: pages are only cleared once nobody can still read them.
+    match wait_for_programs() {
+        Ok(()) => clear_unused(set, placed, &used),
+        Err(error) => tracing::warn!("old pages of the policy are kept: cannot wait for running programs: {error}"),
+    }
     Ok(root.generation)
 }
 

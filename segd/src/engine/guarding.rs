@@ -63,9 +63,16 @@ impl Guards {
         for index in held.filter(|index| !wanted.contains(index)).collect::<BTreeSet<u32>>() {
             self.let_go(kernel, index, machine);
         }
+        let enforced = in_place(kernel);
         for link in machine.guarded(selectors) {
-            self.guard(kernel, link, selectors);
+            self.guard(kernel, link, selectors, &enforced);
         }
+    }
+
+    /// Whether something that should be enforced is not, by the kernel's word: a fault, or links that somebody removed.
+    pub(super) fn amiss(&self, kernel: &dyn Kernel) -> bool {
+        let enforced = in_place(kernel);
+        self.0.iter().any(|(index, guarded)| guarded.fault.is_some() || !enforced.contains(index))
     }
 
     /// A link that left took its programs along; what the datapath still holds for it goes as well.
@@ -87,11 +94,18 @@ impl Guards {
         }
     }
 
-    fn guard(&mut self, kernel: &mut dyn Kernel, link: &Link, selectors: &[InterfaceSelector]) {
+    fn guard(
+        &mut self,
+        kernel: &mut dyn Kernel,
+        link: &Link,
+        selectors: &[InterfaceSelector],
+        enforced: &BTreeSet<u32>,
+    ) {
         let choice = guarded(link, selectors).unwrap_or_default().hook;
         let chosen = choose_hook(link, choice);
         if let Some(before) = self.0.get_mut(&link.index)
             && before.fault.is_none()
+            && enforced.contains(&link.index)
             && before.chosen.as_ref() == chosen.as_ref().ok()
         {
             before.name.clone_from(&link.name);
@@ -108,6 +122,11 @@ impl Guards {
         }
         self.0.insert(link.index, guarded);
     }
+}
+
+/// The interfaces whose links are all in place, as the kernel says.
+fn in_place(kernel: &dyn Kernel) -> BTreeSet<u32> {
+    kernel.enforced().into_iter().filter(|enforced| enforced.enforced).map(|enforced| enforced.ifindex).collect()
 }
 
 /// Attaches by the chosen hook. Whether a driver has native XDP shows only here: where the policy leaves the choice to

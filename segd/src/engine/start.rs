@@ -128,6 +128,11 @@ fn rehearse(written: &Written, machine: &Machine, registry: &Registry) -> Result
 /// Takes enforcement off: programs, maps and the nftables tables of an instance. Tells what was taken off.
 pub fn unload(bpffs: &Path) -> Result<Vec<String>, StartError> {
     may_start()?;
+    if !bpffs.exists() {
+        return Ok(Vec::new());
+    }
+    // A daemon at work would put everything back.
+    let _lock = Lock::take(bpffs)?;
     let taken = Datapath::unload(bpffs)?;
     // The folder itself goes as well, unless somebody else put something into it.
     let _ = fs::remove_dir(bpffs);

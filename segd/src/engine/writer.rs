@@ -187,7 +187,7 @@ impl Core {
             tracing::warn!("the wall clock was set; expiry times are published anew");
             self.republish();
         }
-        if self.guards.0.values().any(|guarded| guarded.fault.is_some()) {
+        if self.guards.amiss(self.kernel.as_ref()) {
             self.guard_interfaces();
         }
     }
