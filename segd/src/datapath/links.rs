@@ -9,7 +9,7 @@ use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::tc::TcAttachOptions;
 use aya::programs::{LinkOrder, ProgramError, TcAttachType, XdpMode};
 
-use super::raw::pinned_link_ifindex;
+use super::raw::{detach_pinned_link, pinned_link_ifindex};
 use super::set::{MapSet, full_words};
 use super::{DatapathError, Hook};
 use crate::interfaces::Link;
@@ -125,8 +125,11 @@ impl Links {
 
     /// Attaches what `hook` takes and is not there, then lets go what another hook held.
     pub(super) fn attach(&mut self, set: &mut MapSet, link: &Link, hook: Hook) -> Result<(), DatapathError> {
-        fs::create_dir_all(&self.dir)
-            .map_err(|why| DatapathError::Pin { what: "make the folder of", path: self.dir.clone(), why: why.to_string() })?;
+        fs::create_dir_all(&self.dir).map_err(|why| DatapathError::Pin {
+            what: "make the folder of",
+            path: self.dir.clone(),
+            why: why.to_string(),
+        })?;
         let wanted = Seat::of(hook);
         for seat in wanted {
             let pin = self.pin(*seat, link.index);
@@ -186,20 +189,30 @@ impl Links {
 
     fn state(&self, ifindex: u32, seats: Option<&BTreeSet<Seat>>) -> Enforced {
         let hook = seats.and_then(|seats| seats.iter().find_map(|seat| seat.hook())).unwrap_or(Hook::Tc);
-        let missing: Vec<_> =
-            Seat::of(hook).iter().filter(|seat| !alive(&self.pin(**seat, ifindex), ifindex)).map(|seat| seat.name()).collect();
+        let missing: Vec<_> = Seat::of(hook)
+            .iter()
+            .filter(|seat| !alive(&self.pin(**seat, ifindex), ifindex))
+            .map(|seat| seat.name())
+            .collect();
         let name = self.names.get(&ifindex).cloned().unwrap_or_else(|| format!("#{ifindex}"));
         let detail = (!missing.is_empty())
             .then(|| format!("the link for {} is gone; the daemon attaches it again within seconds", missing.join(" and ")));
         Enforced { ifindex, name, hook, enforced: detail.is_none(), detail }
     }
 
-    /// Takes every link off. Returns what they were.
+    /// Takes every link off. Returns what they were. Each is detached first: a link that only loses its pin lives on until
+    /// the kernel gets round to it, and packets would be dropped after we said that it is gone.
     pub(super) fn remove_all(&self) -> Result<Vec<String>, DatapathError> {
         let mut gone = Vec::new();
         for (ifindex, seats) in self.pinned() {
             for seat in seats {
-                unpin(&self.pin(seat, ifindex))?;
+                let pin = self.pin(seat, ifindex);
+                detach_pinned_link(&pin).map_err(|why| DatapathError::Pin {
+                    what: "detach the link of",
+                    path: pin.clone(),
+                    why: why.to_string(),
+                })?;
+                unpin(&pin)?;
                 gone.push(format!("{} of interface {ifindex}", seat.name()));
             }
         }

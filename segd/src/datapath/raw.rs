@@ -80,6 +80,7 @@ const BPF_MAP_CREATE: libc::c_int = 0;
 const BPF_MAP_UPDATE_ELEM: libc::c_int = 2;
 const BPF_OBJ_GET: libc::c_int = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
+const BPF_LINK_DETACH: libc::c_int = 34;
 /// `enum bpf_map_type`.
 const ARRAY: u32 = 2;
 const ARRAY_OF_MAPS: u32 = 12;
@@ -161,12 +162,28 @@ struct ObjectGet {
     flags: u32,
 }
 
-/// The interface that a pinned link is attached to; 0 when the interface is gone. Neither aya nor its link has the number.
-pub(super) fn pinned_link_ifindex(pin: &Path) -> io::Result<u32> {
+/// `struct { link_fd }` of `BPF_LINK_DETACH`.
+#[repr(C)]
+struct LinkDetach {
+    link: u32,
+}
+
+fn pinned_link(pin: &Path) -> io::Result<OwnedFd> {
     let path = CString::new(pin.as_os_str().as_bytes())?;
     let link = bpf(BPF_OBJ_GET, &ObjectGet { path: path.as_ptr() as u64, fd: 0, flags: 0 })?;
     // SAFETY: the kernel just gave us this descriptor.
-    let link = unsafe { OwnedFd::from_raw_fd(link) };
+    Ok(unsafe { OwnedFd::from_raw_fd(link) })
+}
+
+/// Takes a pinned link's program off its interface before this returns, while the pin stays. Fine if the interface is gone.
+pub(super) fn detach_pinned_link(pin: &Path) -> io::Result<()> {
+    let link = pinned_link(pin)?;
+    bpf(BPF_LINK_DETACH, &LinkDetach { link: link.as_raw_fd().cast_unsigned() }).map(|_| ())
+}
+
+/// The interface that a pinned link is attached to; 0 when the interface is gone. Neither aya nor its link has the number.
+pub(super) fn pinned_link_ifindex(pin: &Path) -> io::Result<u32> {
+    let link = pinned_link(pin)?;
     let mut info = LinkInfo::default();
     let wanted = InfoByFd {
         fd: link.as_raw_fd().cast_unsigned(),
