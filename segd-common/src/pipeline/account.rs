@@ -6,7 +6,7 @@ use crate::count::{self, REASONS, add};
 use crate::env::Env;
 use crate::event::Event;
 use crate::image::slot;
-use crate::packet::Packet;
+use crate::packet::{Packet, Part};
 use crate::reason::Reason;
 
 impl<E: Env> Context<'_, E> {
@@ -33,8 +33,11 @@ impl<E: Env> Context<'_, E> {
         if outcome.passes() && outcome.slot != 0 {
             return false;
         }
+        // A later fragment has no ports, but belongs to one datagram. Elsewhere the number says nothing: retransmissions have
+        // one of their own each.
+        let datagram = if packet.fragment.part as u8 == Part::Later as u8 { packet.fragment.id } else { 0 };
         // The hash is the same for both directions; what is blocked both ways is blocked in two pairs.
-        let mix = u64::from(packet.fragment.id) ^ outcome.would as u64 ^ u64::from(outcome.from) << 32;
+        let mix = u64::from(datagram) ^ outcome.would as u64 ^ u64::from(outcome.from) << 32;
         let hash = packet.key.hash(self.control.seed ^ mix);
         count::first_blocked(self.env, hash, self.now, self.control.hz)
     }

@@ -199,3 +199,14 @@ fn segments_of_an_offload_count_as_the_frames_they_stand_for() {
     at.frames = 12;
     machine.send(at, &CALL.tcp(ACK, 101)).is(gets(Reason::Rule, LAN, DMZ).by(WEB));
 }
+
+#[test]
+fn a_blocked_connection_that_tries_again_is_told_once_whatever_identification_its_packets_carry() {
+    let machine = Machine::under(&Policy::new());
+    let denied = gets(Reason::NoRule, LAN, DMZ);
+    for (id, expected) in [(7u16, denied.told()), (8, denied), (9, denied)] {
+        let mut frame = CALL.tcp(SYN, 100);
+        frame[18..20].copy_from_slice(&id.to_be_bytes());
+        machine.send(lan(), &frame).is(expected);
+    }
+}
