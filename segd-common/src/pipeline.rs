@@ -52,14 +52,8 @@ pub struct Sighting {
 
 impl Sighting {
     /// Nothing known: what [`Work`] begins with.
-    pub const NOWHERE: Self = Self {
-        hook: Hook::Ingress,
-        framing: Framing { layer3: false, oversized: false },
-        interface: 0,
-        ifindex: 0,
-        tagged: None,
-        frames: 1,
-    };
+    pub const NOWHERE: Self =
+        Self { hook: Hook::Ingress, framing: Framing::ETHERNET, interface: 0, ifindex: 0, tagged: None, frames: 1 };
 }
 
 /// What every stage may ask.
@@ -129,7 +123,8 @@ fn read<V: View>(view: &V, framing: Framing, packet: &mut Packet) -> u8 {
     }
 }
 
-/// The zone of a frame's source, for the way out of a packet that another program has judged.
+/// The zone of a frame's source, for the way out of a packet that another program has judged. A frame that can't be read is
+/// `unzoned`, not unknown: by the address that it leaves with, a translated packet would be this machine's own.
 #[inline(always)]
 pub fn source_zone<V: View, E: Env>(env: &E, view: &V, framing: Framing, work: &mut Work) -> u16 {
     let packet = &mut work.packet;

@@ -9,6 +9,7 @@ mod maps;
 mod view;
 
 use aya_ebpf::bindings::{TC_ACT_SHOT, xdp_action};
+use aya_ebpf::helpers::bpf_xdp_get_buff_len;
 use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use segd_common::interface::Interface;
@@ -30,7 +31,10 @@ pub fn segd_xdp(ctx: XdpContext) -> u32 {
     // SAFETY: the kernel hands in a valid context.
     let (ifindex, start, end) = unsafe { ((*ctx.ctx).ingress_ifindex, (*ctx.ctx).data, (*ctx.ctx).data_end) };
     let Some(room) = Maps.room() else { return xdp_action::XDP_DROP };
-    let frame = Frame::new(start as usize, end as usize, end - start, &raw mut room.spare);
+    // Jumbo frames, and generic XDP's super-packets, go on in pages that can't be read here.
+    // SAFETY: as above.
+    let len = unsafe { bpf_xdp_get_buff_len(ctx.ctx) } as u32;
+    let frame = Frame::new(start as usize, end as usize, len, &raw mut room.spare);
     room.work.at = sighting(Hook::Ingress, Maps.interface(ifindex), ifindex);
     if pipeline::run(&Maps, &frame, &mut room.work) { xdp_action::XDP_PASS } else { xdp_action::XDP_DROP }
 }
@@ -62,8 +66,9 @@ pub fn segd_note(ctx: TcContext) -> i32 {
     let Some(room) = Maps.room() else { return TC_ACT_SHOT };
     // SAFETY: the kernel hands in a valid context.
     let interface = Maps.interface(unsafe { (*ctx.skb.skb).ifindex });
+    let framing = framing(&ctx, Hook::Ingress, interface);
     let frame = sight(&ctx, &raw mut room.spare);
-    let zone = pipeline::source_zone(&Maps, &frame, framing(&ctx, interface), &mut room.work);
+    let zone = pipeline::source_zone(&Maps, &frame, framing, &mut room.work);
     note(&ctx, zone);
     NEXT
 }
@@ -84,7 +89,7 @@ fn judge(ctx: &TcContext, hook: Hook, room: &mut Room) -> bool {
     };
     let interface = Maps.interface(ifindex);
     room.work.at = sighting(hook, interface, ifindex);
-    room.work.at.framing = framing(ctx, interface);
+    room.work.at.framing = framing(ctx, hook, interface);
     room.work.at.frames = if segments > 1 { segments } else { 1 };
     if hook as u8 == Hook::Forward as u8 && tag != 0 && Maps.interface(from).slot != 0 {
         room.work.at.tagged = Some((tag - 1) as u16);
@@ -109,16 +114,26 @@ fn sight(ctx: &TcContext, spare: *mut u32) -> Frame {
 }
 
 #[inline(always)]
-fn framing(ctx: &TcContext, interface: Interface) -> Framing {
+fn framing(ctx: &TcContext, hook: Hook, interface: Interface) -> Framing {
     // SAFETY: the kernel hands in a valid context.
-    let oversized = unsafe { (*ctx.skb.skb).gso_segs > 1 && (*ctx.skb.skb).len > 0xffff };
-    Framing { layer3: interface.flags & Interface::LAYER3 != 0, oversized }
+    let (segments, len, wire_len, tag) = unsafe {
+        let skb = ctx.skb.skb;
+        ((*skb).gso_segs, (*skb).len, (*skb).wire_len, (*skb).vlan_present)
+    };
+    // On its way in a packet's link header is put back in front of it before we see it, and `wire_len` is its length
+    // without. When generic XDP had to copy a packet, Linux (6.18) forgets how long that header is and puts nothing back.
+    let headless = hook as u8 == Hook::Ingress as u8 && wire_len == len;
+    Framing {
+        layer3: headless || interface.flags & Interface::LAYER3 != 0,
+        oversized: segments > 1 && len > 0xffff,
+        stripped: tag != 0,
+    }
 }
 
 #[inline(always)]
 fn sighting(hook: Hook, interface: Interface, ifindex: u32) -> Sighting {
     let layer3 = interface.flags & Interface::LAYER3 != 0;
-    let framing = Framing { layer3, oversized: false };
+    let framing = Framing { layer3, oversized: false, stripped: false };
     Sighting { hook, framing, interface: interface.slot, ifindex, tagged: None, frames: 1 }
 }
 

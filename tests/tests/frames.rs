@@ -4,12 +4,12 @@ use segd_common::packet::Packet;
 use segd_common::parse::{Framing, parse};
 use segd_common::reason::Reason;
 use segd_common::view::Slice;
-use segd_tests::packet::{echo_request, ethernet, sctp, tcp, udp};
+use segd_tests::packet::{DOT1Q, echo_request, ethernet, sctp, tcp, udp};
 use segd_tests::rows::{self, Expected, V4, V6};
 
 fn parsed(frame: &[u8]) -> Result<Packet, Reason> {
     let mut packet = Packet::EMPTY;
-    parse(&Slice(frame), Framing { layer3: false, oversized: false }, &mut packet).map(|()| packet)
+    parse(&Slice(frame), Framing::ETHERNET, &mut packet).map(|()| packet)
 }
 
 /// What policy and state look at.
@@ -47,6 +47,17 @@ fn a_frame_that_is_cut_short_anywhere_is_truncated() {
                 assert_eq!(parsed(&frame[..end]).err(), Some(Reason::Truncated), "{end} of {} bytes", frame.len());
             }
         }
+    }
+}
+
+#[test]
+fn a_tag_that_was_taken_off_counts_as_one_of_four() {
+    let stripped = Framing { stripped: true, ..Framing::ETHERNET };
+    for (tags, expected) in [(0, None), (3, None), (4, Some(Reason::TooDeep))] {
+        let plain = udp(1, 2).between(V4.0, V4.1);
+        let frame = (0..tags).fold(plain, |packet, _| packet.tag(DOT1Q, 0)).frame();
+        let mut packet = Packet::EMPTY;
+        assert_eq!(parse(&Slice(&frame), stripped, &mut packet).err(), expected, "{tags} more");
     }
 }
 

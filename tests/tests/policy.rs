@@ -43,9 +43,12 @@ fn a_retransmission_is_one_blocked_flow_and_many_packets() -> Result<()> {
     let dev = Port::open(&lab.office.dev.net, "eth0")?;
     let before = lab.metrics()?;
     let mut frame = udp(4000, 53).between(lab.office.dev.v4(), lab.office.accounting.v4()).frame();
-    for try_number in 0..10 {
-        // Each try has an identification of its own, as Linux gives it; the parser does not ask for the checksum.
-        frame[18] = try_number;
+    for identification in 0..10 {
+        // Every packet has a number of its own, so the checksum changes with it: ones' complement, one for one.
+        if identification > 0 {
+            frame[19] += 1;
+            frame[25] -= 1;
+        }
         dev.send(&frame)?;
     }
     let after = lab.metrics()?.since(&before);
@@ -84,6 +87,26 @@ fn a_rule_allows_its_service_with_the_replies_and_nothing_else() -> Result<()> {
     let pair = [("from_zone", "dev"), ("to_zone", "accounting")];
     assert_eq!(after.count("segd_connections_total", &pair), 6);
     assert_eq!(after.count("segd_rule_connections_total", &[("rule", "open")]), 6);
+    Ok(())
+}
+
+#[test]
+fn sessions_pass_by_rules_alone_at_every_hook() -> Result<()> {
+    needs_root!();
+    for hook in ["xdp", "xdp-generic", "tc"] {
+        let lab = Lab::enforcing(Zones::new().hooks(hook).rule("ledger", "dev", "accounting", "tcp/5432"))?;
+        let office = &lab.office;
+        let _servers = (office.accounting.serves_tcp(5432)?, office.accounting.serves_tcp(5433)?);
+        let before = lab.metrics()?;
+        for to in office.accounting.both() {
+            let mut session = office.dev.connects(to, 5432)?;
+            session.says(&"a page of the ledger ".repeat(1000))?;
+            assert!(is_silence(&office.dev.connects(to, 5433)), "another port of {to} by {hook}");
+            assert!(is_silence(&office.guest.connects(to, 5432)), "another zone to {to} by {hook}");
+        }
+        let drops = [("dev > accounting: no-rule", 2), ("guest > accounting: no-rule", 2)];
+        assert_eq!(lab.metrics()?.since(&before).drops(), counted(drops), "{hook}");
+    }
     Ok(())
 }
 

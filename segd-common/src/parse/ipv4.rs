@@ -60,8 +60,6 @@ fn fragment(word: u32, payload: u32) -> Result<Fragment, Reason> {
 pub(super) fn place(mut fragment: Fragment) -> Result<Fragment, Reason> {
     let more = !fragment.last;
     if !more && fragment.start == 0 {
-        // Of a whole datagram the identification names nothing: each try of a blocked connection has another.
-        fragment.id = 0;
         return Ok(fragment);
     }
     let payload = fragment.end - fragment.start;

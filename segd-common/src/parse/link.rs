@@ -1,6 +1,6 @@
 //! Ethernet, VLAN tags, ARP.
 
-use super::{need, reach};
+use super::{Framing, need, reach};
 use crate::addr::Addr;
 use crate::packet::{Essential, Kind, Packet};
 use crate::reason::Reason;
@@ -23,9 +23,9 @@ pub(super) enum Network {
 }
 
 #[inline(always)]
-pub(super) fn parse<V: View>(view: &V, layer3: bool) -> Result<Network, Reason> {
+pub(super) fn parse<V: View>(view: &V, framing: Framing) -> Result<Network, Reason> {
     let start = reach(view, 0)?;
-    if layer3 {
+    if framing.layer3 {
         return match need(view.u8(start))? >> 4 {
             4 => Ok(Network::V4(start)),
             6 => Ok(Network::V6(start)),
@@ -34,8 +34,9 @@ pub(super) fn parse<V: View>(view: &V, layer3: bool) -> Result<Network, Reason> 
     }
     let mut off = start + 12;
     let mut ethertype = need(view.u16(off))?;
-    for _ in 0..MAX_TAGS {
-        if ethertype != TPID_CUSTOMER && ethertype != TPID_SERVICE {
+    let stripped = u32::from(framing.stripped);
+    for tag in 0..MAX_TAGS {
+        if tag + stripped == MAX_TAGS || (ethertype != TPID_CUSTOMER && ethertype != TPID_SERVICE) {
             break;
         }
         off += 4;

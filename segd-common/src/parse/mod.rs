@@ -17,6 +17,13 @@ pub struct Framing {
     pub layer3: bool,
     /// A segmentation-offload super-packet, whose IP length may be 0 (BIG TCP, Linux 5.19): only the stack makes these.
     pub oversized: bool,
+    /// The outermost VLAN tag was taken off the frame and is kept beside it; it counts as one of the tags.
+    pub stripped: bool,
+}
+
+impl Framing {
+    /// An Ethernet frame as it was on the wire.
+    pub const ETHERNET: Self = Self { layer3: false, oversized: false, stripped: false };
 }
 
 /// Where a layer starts, and where the datagram ends.
@@ -34,7 +41,7 @@ pub(crate) struct Span {
 /// The reason why the frame can't be trusted. `packet.addressed` says whether its addresses were reached.
 #[inline(always)]
 pub fn parse<V: View>(view: &V, framing: Framing, packet: &mut Packet) -> Result<(), Reason> {
-    match link::parse(view, framing.layer3)? {
+    match link::parse(view, framing)? {
         link::Network::V4(off) => ipv4::parse(view, reach(view, off)?, framing, packet),
         link::Network::V6(off) => ipv6::parse(view, reach(view, off)?, framing, packet),
         link::Network::Arp(off) => link::parse_arp(view, reach(view, off)?, packet),

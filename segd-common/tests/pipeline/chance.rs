@@ -59,8 +59,8 @@ fn frames() -> impl Strategy<Value = Vec<u8>> {
 
 fn sightings() -> impl Strategy<Value = Sighting> {
     let places = select(vec![lan(), dmz(), local(), onward(None), onward(Some(LAN)), onward(Some(DMZ))]);
-    (places, any::<bool>(), any::<bool>(), 1..40u32).prop_map(|(at, layer3, oversized, frames)| Sighting {
-        framing: Framing { layer3, oversized },
+    (places, any::<[bool; 3]>(), 1..40u32).prop_map(|(at, [layer3, oversized, stripped], frames)| Sighting {
+        framing: Framing { layer3, oversized, stripped },
         frames,
         ..at
     })

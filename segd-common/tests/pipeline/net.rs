@@ -224,7 +224,7 @@ impl Machine {
 }
 
 fn sighting(hook: Hook, interface: u16) -> Sighting {
-    let framing = Framing { layer3: false, oversized: false };
+    let framing = Framing::ETHERNET;
     Sighting { hook, framing, interface, ifindex: u32::from(interface) + 10, tagged: None, frames: 1 }
 }
 
