@@ -85,17 +85,33 @@ impl Toolchain {
     ///
     /// The inner cargo has its own target directory, so it never waits for a lock of the cargo that called us.
     pub(crate) fn build(&self, source: &Path, target_dir: &Path) -> Result<PathBuf, String> {
+        self.build_program("segd-ebpf", &[], source, target_dir)
+    }
+
+    /// The same for the programs that measure the others.
+    pub(crate) fn build_bench(&self, source: &Path, target_dir: &Path) -> Result<PathBuf, String> {
+        self.build_program("segd-bench", &["--features", "bench"], source, target_dir)
+    }
+
+    fn build_program(
+        &self,
+        program: &str,
+        features: &[&str],
+        source: &Path,
+        target_dir: &Path,
+    ) -> Result<PathBuf, String> {
         let mut cargo = self.cargo();
         cargo
             .current_dir(source)
-            .args(["build", "--release", "--locked", "--target", TARGET])
+            .args(["build", "--release", "--locked", "--target", TARGET, "--bin", program])
+            .args(features)
             .arg("--target-dir")
             .arg(target_dir);
         let status = cargo.status().map_err(|err| format!("could not run {cargo:?}: {err}"))?;
         if !status.success() {
             return Err(format!("{} did not compile ({status}); what the compiler said is above", source.display()));
         }
-        Ok(target_dir.join(TARGET).join("release").join("segd-ebpf"))
+        Ok(target_dir.join(TARGET).join("release").join(program))
     }
 
     /// The inner cargo with a clean environment: one that inherits `RUSTC` and friends from an outer cargo

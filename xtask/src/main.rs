@@ -2,6 +2,7 @@
 //!
 //! Every verb is a file of its own and stays thin. Nothing here may be needed to build the product.
 
+mod bench;
 mod command;
 mod demo;
 mod ebpf;
@@ -43,6 +44,12 @@ enum Verb {
         #[arg(long)]
         keep: bool,
     },
+    /// Measure the packet path and a large policy, and write BENCHMARKS.md
+    Bench {
+        /// Run less, and write nothing
+        #[arg(long)]
+        quick: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -63,5 +70,6 @@ fn run(verb: &Verb) -> Result<()> {
         Verb::Lint => lint::run_all(),
         Verb::Test => test::run_all(),
         Verb::Demo { keep } => demo::run_demo(*keep),
+        Verb::Bench { quick } => bench::run_bench(*quick),
     }
 }

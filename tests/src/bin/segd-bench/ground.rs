@@ -1,0 +1,175 @@
+//! A policy in force in the kernel with the measuring programs over its maps, and no packet of anybody else. It attaches
+//! nothing, and leaves nothing behind.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, ensure};
+use aya::maps::{Array, MapData};
+use aya::programs::{TestRun, TestRunOptions, Xdp};
+use aya::{Ebpf, EbpfLoader};
+use jiff::Timestamp;
+use segd::compile::{Facts, InterfaceFact, Registry, compile};
+use segd::config::{Source, load_sources};
+use segd::datapath::{Datapath, Sizes};
+use segd_common::control::Control;
+use segd_common::reason::Reason;
+use segd_tests::lab::Scratch;
+
+use crate::policy::Written;
+use crate::steer::Steer;
+
+const PROGRAMS: [&str; 4] = ["empty", "generate", "insert", "judge"];
+/// `Control::adopt_until`, in words of the map's value.
+const ADOPT_UNTIL: usize = std::mem::offset_of!(Control, adopt_until) / 8;
+/// What `BPF_PROG_TEST_RUN` says a frame came from: loopback.
+const IFINDEX: u32 = 1;
+const SLOT: u64 = 1;
+
+/// One policy, one connection table.
+pub(crate) struct Ground {
+    programs: Ebpf,
+    /// Keeps what it published.
+    datapath: Datapath,
+    /// Falls last: everything above is pinned in it.
+    _scratch: Scratch,
+}
+
+/// How long it took to put a policy in force.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Published {
+    /// From the text to a checked policy.
+    pub(crate) read: Duration,
+    /// From there to an image.
+    pub(crate) compile: Duration,
+    /// From there to the kernel, a grace period included.
+    pub(crate) publish: Duration,
+    /// Pages of 1 KiB.
+    pub(crate) pages: u32,
+}
+
+impl Ground {
+    /// Puts a policy in force and loads the object at `programs` beside it.
+    pub(crate) fn new(policy: &Written, programs: &Path) -> Result<(Self, Published)> {
+        let scratch = Scratch::new()?;
+        let pins = scratch.bpffs().join("segd");
+        let (datapath, published) = publish(policy, &pins)?;
+        let mut programs = load(programs, &pins)?;
+        settle(&pins)?;
+        let mut sources: Array<_, u32> = map(&mut programs, "SOURCES")?;
+        for (place, source) in (0..).zip(&policy.sources) {
+            sources.set(place, source, 0)?;
+        }
+        Ok((Self { programs, datapath, _scratch: scratch }, published))
+    }
+
+    /// Runs a program over `frame`, and gives CPU nanoseconds a packet.
+    pub(crate) fn run(&mut self, program: &str, frame: &[u8], steer: Steer, repeat: u32) -> Result<f64> {
+        let mut map: Array<_, [u64; 8]> = map(&mut self.programs, "STEER")?;
+        map.set(0, steer.words(), 0)?;
+        let xdp: &Xdp = self.programs.program(program).context("no such program")?.try_into()?;
+        let options = TestRunOptions { data_in: Some(frame), repeat, ..TestRunOptions::new() };
+        let began = cpu_nanos();
+        xdp.test_run(options).with_context(|| format!("could not run {program}"))?;
+        Ok((cpu_nanos() - began) / f64::from(repeat))
+    }
+
+    /// Connections whose responder has answered.
+    pub(crate) fn established(&self) -> u64 {
+        self.datapath.occupancy().established
+    }
+
+    /// Packets so far, by reason.
+    pub(crate) fn packets(&self) -> Result<[u64; Reason::COUNT]> {
+        let counters = self.datapath.counters()?;
+        let sum = |reason: usize| counters.pairs.iter().map(|pair| pair.packets[reason]).sum();
+        Ok(std::array::from_fn(sum))
+    }
+}
+
+fn publish(policy: &Written, pins: &Path) -> Result<(Datapath, Published)> {
+    let began = Instant::now();
+    let source = Source { name: "bench.yaml".to_owned(), text: policy.zones.clone() };
+    let loaded = load_sources(vec![source]).map_err(|faults| anyhow!("{}", faults.render(false)))?;
+    let read = began.elapsed();
+    let interface = InterfaceFact { name: "lan1".to_owned(), ifindex: IFINDEX, slot: SLOT as u16 };
+    let mut facts = Facts {
+        host: vec!["192.0.2.1".parse()?],
+        interfaces: vec![interface],
+        now: Timestamp::now(),
+        clock: segd::compile::Clock::detached(Timestamp::now()),
+    };
+    let mut registry = Registry::default();
+    let rehearsed = compile(&loaded.policy, &facts, &mut registry)?;
+    let sizes = Sizes::for_policy(&loaded.policy, &rehearsed, &registry);
+    let mut datapath = Datapath::open(pins, &sizes)?;
+    facts.clock = datapath.clock();
+    let began = Instant::now();
+    let image = compile(&loaded.policy, &facts, &mut Registry::default())?;
+    let compile = began.elapsed();
+    let began = Instant::now();
+    datapath.publish(&image)?;
+    let publish = began.elapsed();
+    Ok((datapath, Published { read, compile, publish, pages: image.page_count() }))
+}
+
+/// Loads the measuring programs over the maps that are pinned below `pins`.
+fn load(object: &Path, pins: &Path) -> Result<Ebpf> {
+    let bytes = std::fs::read(object).with_context(|| format!("could not read {}", object.display()))?;
+    let names: Vec<_> = pinned(pins)?;
+    let mut loader = EbpfLoader::new();
+    for path in &names {
+        let name = path.file_name().and_then(|name| name.to_str()).context("a pin without a name")?;
+        loader.map_pin_path(name, path);
+    }
+    let mut ebpf = loader.load(&bytes).context("the measuring programs don't load")?;
+    for name in PROGRAMS {
+        let program: &mut Xdp = ebpf.program_mut(name).context("no such program")?.try_into()?;
+        program.load().with_context(|| format!("the verifier refused {name}"))?;
+    }
+    Ok(ebpf)
+}
+
+fn pinned(pins: &Path) -> Result<Vec<std::path::PathBuf>> {
+    let mut maps = Vec::new();
+    for folder in std::fs::read_dir(pins)? {
+        let folder = folder?;
+        if folder.file_name().to_string_lossy().starts_with("maps_") {
+            for entry in std::fs::read_dir(folder.path())? {
+                maps.push(entry?.path());
+            }
+        }
+    }
+    ensure!(!maps.is_empty(), "nothing is pinned below {}", pins.display());
+    Ok(maps)
+}
+
+/// Leaves the first minute behind, in which unknown connections are adopted, and makes the test's interface a guarded one.
+fn settle(pins: &Path) -> Result<()> {
+    let maps = pinned(pins)?;
+    let open = |name: &str| {
+        let path = maps.iter().find(|path| path.ends_with(name)).with_context(|| format!("{name} is not pinned"))?;
+        Ok::<_, anyhow::Error>(aya::maps::Map::Array(MapData::from_pin(path)?))
+    };
+    let mut control = open("CONTROL")?;
+    let mut control: Array<_, [u64; size_of::<Control>() / 8]> = (&mut control).try_into()?;
+    let mut words = control.get(&0, 0)?;
+    words[ADOPT_UNTIL] = 0;
+    control.set(0, words, 0)?;
+    let mut interfaces = open("INTERFACE")?;
+    let mut interfaces: Array<_, u64> = (&mut interfaces).try_into()?;
+    interfaces.set(IFINDEX, u64::from(IFINDEX) | SLOT << 32, 0)?;
+    Ok(())
+}
+
+fn map<'a, T: aya::Pod>(programs: &'a mut Ebpf, name: &str) -> Result<Array<&'a mut MapData, T>> {
+    Ok(programs.map_mut(name).with_context(|| format!("no map {name}"))?.try_into()?)
+}
+
+/// What this thread has used of a CPU: others' work on a busy machine is not in it.
+fn cpu_nanos() -> f64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the clock exists, and the structure is ours.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    Duration::new(time.tv_sec.cast_unsigned(), time.tv_nsec.cast_unsigned() as u32).as_secs_f64() * 1e9
+}

@@ -1,0 +1,61 @@
+//! Measures the packet path by `BPF_PROG_TEST_RUN`, and a large policy's weight; prints it as Markdown. Started by
+//! `cargo xtask bench`, which builds the measuring programs. It must never run beside tests, nor as one.
+
+mod footprint;
+mod ground;
+mod measure;
+mod path;
+mod policy;
+mod report;
+mod steer;
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use ground::Ground;
+use measure::{Block, Effort, measure};
+use path::{Kind, Way};
+use policy::{Size, write};
+
+/// A policy, and what is measured with it.
+struct Plan {
+    size: Size,
+    flows: u32,
+}
+
+/// Twice what both families together keep open in the larger plan.
+const CONNECTIONS: Option<u32> = Some(1 << 19);
+const PLANS: [Plan; 2] = [
+    Plan { size: Size { prefixes: 10, zones: 5, rules: 12, connections: CONNECTIONS }, flows: 1 << 10 },
+    Plan { size: Size { prefixes: 1_000, zones: 50, rules: 500, connections: CONNECTIONS }, flows: 1 << 17 },
+];
+
+fn main() -> Result<()> {
+    let mut words = std::env::args_os().skip(1);
+    let programs = PathBuf::from(words.next().context("segd-bench needs the path of the measuring programs")?);
+    let effort = match words.next() {
+        None => Effort { rounds: 15, repeat: 500_000 },
+        Some(word) if word == "--quick" => Effort { rounds: 7, repeat: 100_000 },
+        Some(word) => bail!("segd-bench takes --quick and nothing else, not {}", word.display()),
+    };
+    let mut results = Vec::new();
+    for Plan { size, flows } in PLANS {
+        eprintln!("measuring {} prefixes, {} zones, {} rules …", size.prefixes, size.zones, size.rules);
+        let (mut ground, _) = Ground::new(&write(size), &programs)?;
+        let steady = measure(&mut ground, &ways(&[Kind::Established(flows), Kind::Denied]), effort)?;
+        // Last: it fills the table.
+        let new = measure(&mut ground, &ways(&[Kind::New]), effort)?;
+        results.push((size, vec![steady, new]));
+    }
+    eprintln!("weighing a policy of {} prefixes and {} rules …", footprint::LARGE.prefixes, footprint::LARGE.rules);
+    let footprint = footprint::weigh(&programs)?;
+    print!("{}", report::markdown(&results, &footprint, effort)?);
+    Ok(())
+}
+
+/// What one policy gave.
+type Measured = (Size, Vec<Block>);
+
+fn ways(kinds: &[Kind]) -> Vec<Way> {
+    kinds.iter().flat_map(|kind| [false, true].map(|v6| Way { kind: *kind, v6 })).collect()
+}
