@@ -12,6 +12,7 @@ mod view;
 use core::arch::asm;
 
 use aya_ebpf::bindings::xdp_action;
+use aya_ebpf::helpers::bpf_xdp_get_buff_len;
 use aya_ebpf::macros::{map, xdp};
 use aya_ebpf::maps::{Array, LruHashMap};
 use aya_ebpf::programs::XdpContext;
@@ -90,7 +91,9 @@ pub fn judge(ctx: XdpContext) -> u32 {
         return xdp_action::XDP_ABORTED;
     }
     let Some(room) = Maps.room() else { return xdp_action::XDP_DROP };
-    let frame = Frame::new(start as usize, end as usize, end - start, &raw mut room.spare);
+    // SAFETY: as above.
+    let len = unsafe { bpf_xdp_get_buff_len(ctx.ctx) } as u32;
+    let frame = Frame::new(start as usize, end as usize, len, &raw mut room.spare);
     room.work.at = sighting(Hook::Ingress, Maps.interface(ifindex), ifindex);
     if pipeline::run(&Maps, &frame, &mut room.work) { xdp_action::XDP_PASS } else { xdp_action::XDP_DROP }
 }
@@ -98,7 +101,7 @@ pub fn judge(ctx: XdpContext) -> u32 {
 #[inline(always)]
 fn sighting(hook: Hook, interface: Interface, ifindex: u32) -> Sighting {
     let layer3 = interface.flags & Interface::LAYER3 != 0;
-    let framing = Framing { layer3, oversized: false };
+    let framing = Framing { layer3, oversized: false, stripped: false };
     Sighting { hook, framing, interface: interface.slot, ifindex, tagged: None, frames: 1 }
 }
 
