@@ -61,7 +61,7 @@ impl Stage {
             let prompt = if number == 0 { "   $ " } else { "       " };
             println!("{prompt}{}", self.paint(BOLD, line));
         }
-        for line in said.lines() {
+        for line in said.lines().flat_map(|line| fold(line, 77)) {
             println!("   {line}");
         }
         println!();
@@ -107,6 +107,24 @@ impl Stage {
 /// As a shell wants it.
 fn quote(word: &str) -> String {
     if word.contains(' ') { format!("\"{word}\"") } else { word.to_owned() }
+}
+
+/// Breaks a long line between words, as a narrow terminal does, and keeps its indentation.
+fn fold(text: &str, width: usize) -> Vec<String> {
+    let indent = text.len() - text.trim_start().len();
+    if text.chars().count() <= width {
+        return vec![text.to_owned()];
+    }
+    let mut lines = vec![" ".repeat(indent)];
+    for word in text.split_whitespace() {
+        let line = lines.last_mut().filter(|line| line.chars().count() + 1 + word.chars().count() <= width);
+        match line {
+            Some(line) if line.trim().is_empty() => line.push_str(word),
+            Some(line) => *line = format!("{line} {word}"),
+            None => lines.push(format!("{}{word}", " ".repeat(indent + 2))),
+        }
+    }
+    lines
 }
 
 /// Breaks before options, so that no line is longer than `width`.
