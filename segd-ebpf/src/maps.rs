@@ -195,7 +195,9 @@ impl Env for Maps {
     #[inline(always)]
     fn swap_generation(&self, generation: &Cell<u32>, old: u32, new: u32) -> bool {
         // SAFETY: an aligned word of a map's value, which other CPUs change by the same operation.
-        unsafe { atomic_cxchg::<_, { AtomicOrdering::SeqCst }, { AtomicOrdering::SeqCst }>(generation.as_ptr(), old, new).1 }
+        unsafe {
+            atomic_cxchg::<_, { AtomicOrdering::SeqCst }, { AtomicOrdering::SeqCst }>(generation.as_ptr(), old, new).1
+        }
     }
     #[inline(always)]
     fn datagram(&self, number: u32) -> Option<&Datagram> {
@@ -218,7 +220,9 @@ impl Env for Maps {
             return 0;
         }
         // SAFETY: as above.
-        let (theirs, first) = unsafe { atomic_cxchg::<u32, { AtomicOrdering::SeqCst }, { AtomicOrdering::SeqCst }>(slot.as_ptr(), 0, mine) };
+        let (theirs, first) = unsafe {
+            atomic_cxchg::<u32, { AtomicOrdering::SeqCst }, { AtomicOrdering::SeqCst }>(slot.as_ptr(), 0, mine)
+        };
         if first { mine } else { theirs }
     }
     #[inline(always)]

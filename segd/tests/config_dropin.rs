@@ -95,12 +95,24 @@ fn what_was_added_can_be_removed_again() {
 #[test]
 fn a_removed_rule_takes_only_its_own_comments_with_it() {
     let without_first = remove_rule(TEXT, "first").unwrap();
-    for comment in ["# Added by", "# asked for by Ann", "# asked for by Bob", "# and nothing else", "# behind", "# since May", "# watched", "# the end"] {
+    for comment in [
+        "# Added by",
+        "# asked for by Ann",
+        "# asked for by Bob",
+        "# and nothing else",
+        "# behind",
+        "# since May",
+        "# watched",
+        "# the end",
+    ] {
         assert!(without_first.contains(comment), "{comment} is gone from\n{without_first}");
     }
     assert!(!without_first.contains("first\n") && !without_first.contains("inside the first"));
     let empty = remove_rule(&without_first, "second").unwrap();
-    assert!(empty.contains("# asked for by Bob") && empty.contains("# behind the rules") && !empty.contains("id:"), "{empty}");
+    assert!(
+        empty.contains("# asked for by Bob") && empty.contains("# behind the rules") && !empty.contains("id:"),
+        "{empty}"
+    );
     let again = add_rule(&empty, &rule("third")).unwrap();
     assert!(again.contains("    expires: 2099-06-30T00:00:00Z\n"), "{again}");
 }
@@ -109,7 +121,10 @@ fn a_removed_rule_takes_only_its_own_comments_with_it() {
 fn ids_are_told_apart() {
     assert!(matches!(add_rule(TEXT, &rule("first")), Err(DropinError::SameId(id)) if id == "first"));
     let error = remove_rule(TEXT, "fourth").unwrap_err();
-    assert_eq!(error.to_string(), "zones.d/50-segctl.yaml has no rule 'fourth'; if it stands in a file that was written by hand, remove it there");
+    assert_eq!(
+        error.to_string(),
+        "zones.d/50-segctl.yaml has no rule 'fourth'; if it stands in a file that was written by hand, remove it there"
+    );
 }
 
 #[test]
@@ -121,7 +136,10 @@ fn a_pair_gets_its_mode_changes_it_and_loses_it() {
     assert!(two.contains("# watched\n  - { from: any, to: dev, mode: audit }\n# the end"), "{two}");
     assert_eq!(set_pair(&two, "any", "dev", None).unwrap(), TEXT);
     assert_eq!(set_pair(TEXT, "nobody", "dev", None).unwrap(), TEXT);
-    assert_eq!(set_pair("", "a", "b", Some(Mode::Audit)).unwrap(), "version: 1\n\npairs:\n  - { from: a, to: b, mode: audit }\n");
+    assert_eq!(
+        set_pair("", "a", "b", Some(Mode::Audit)).unwrap(),
+        "version: 1\n\npairs:\n  - { from: a, to: b, mode: audit }\n"
+    );
 }
 
 #[test]

@@ -13,24 +13,39 @@ fn load(sources: &[(&str, &str)]) -> Result<Loaded, Faults> {
 
 /// Faults of one file as `line:column: message; mend`.
 fn faults(text: &str) -> Vec<String> {
-    faults_of(&[("zones.yaml", text)]).into_iter().map(|fault| fault.trim_start_matches("zones.yaml:").to_owned()).collect()
+    faults_of(&[("zones.yaml", text)])
+        .into_iter()
+        .map(|fault| fault.trim_start_matches("zones.yaml:").to_owned())
+        .collect()
 }
 
 fn faults_of(sources: &[(&str, &str)]) -> Vec<String> {
     let faults = load(sources).expect_err("this must not load");
-    faults.faults.iter().map(|fault| format!("{}:{}:{}: {}; {}", fault.file, fault.line, fault.column, fault.message, fault.mend)).collect()
+    faults
+        .faults
+        .iter()
+        .map(|fault| format!("{}:{}:{}: {}; {}", fault.file, fault.line, fault.column, fault.message, fault.mend))
+        .collect()
 }
 
 /// A file with two zones, a service, and `more` behind it, which starts in line 6.
 fn with(more: &str) -> String {
-    format!("version: 1\nzones:\n  accounting: {{ networks: [10.20.0.0/24] }}\n  dev: {{ networks: [10.30.0.0/24] }}\nservices: {{ ledger: [tcp/5432] }}\n{more}")
+    format!(
+        "version: 1\nzones:\n  accounting: {{ networks: [10.20.0.0/24] }}\n  dev: {{ networks: [10.30.0.0/24] }}\nservices: {{ ledger: [tcp/5432] }}\n{more}"
+    )
 }
 
 /// One rule whose fields are given; what is not given is right.
 fn rule(fields: &str) -> String {
     let mut text = String::from("rules:\n  - log: false\n");
-    let defaults =
-        [("id", "r"), ("from", "dev"), ("to", "accounting"), ("services", "[ledger]"), ("reason", "because"), ("approved_by", "me")];
+    let defaults = [
+        ("id", "r"),
+        ("from", "dev"),
+        ("to", "accounting"),
+        ("services", "[ledger]"),
+        ("reason", "because"),
+        ("approved_by", "me"),
+    ];
     for (key, value) in defaults.iter().filter(|(key, _)| !fields.contains(&format!("{key}:"))) {
         text.extend(["    ", key, ": ", value, "\n"]);
     }
@@ -58,7 +73,9 @@ fn a_fault_is_shown_with_its_line_a_caret_and_the_mend() {
 
 #[test]
 fn all_faults_of_all_files_come_at_once_and_in_order() {
-    let main = with("rules:\n  - { id: a, form: dev, from: dev, to: accounting, services: [ledger], reason: r, approved_by: b }\n  - { id: b, from: dev, to: acounting, services: [tcp/99999], reason: r, approved_by: b, prio: 3 }\n");
+    let main = with(
+        "rules:\n  - { id: a, form: dev, from: dev, to: accounting, services: [ledger], reason: r, approved_by: b }\n  - { id: b, from: dev, to: acounting, services: [tcp/99999], reason: r, approved_by: b, prio: 3 }\n",
+    );
     let found = faults_of(&[
         ("zones.yaml", &main),
         ("zones.d/10.yaml", "rules: [\n"),
@@ -105,7 +122,8 @@ fn names_are_defined_once_over_all_files() {
 
 #[test]
 fn sections_with_one_value_are_set_once_over_all_files() {
-    let text = "mode: audit\nlimits: { connections: 10 }\nessentials: []\nfailsafe: { from: [10.0.0.0/8], services: [any] }\n";
+    let text =
+        "mode: audit\nlimits: { connections: 10 }\nessentials: []\nfailsafe: { from: [10.0.0.0/8], services: [any] }\n";
     let found = faults_of(&[("zones.yaml", &with(text)), ("zones.d/a.yaml", text)]);
     assert_eq!(
         found,
@@ -139,17 +157,23 @@ fn zones_hold_networks_that_are_theirs_alone() {
 
 #[test]
 fn names_can_be_typed_and_told_apart() {
-    let taken = |name: &str, why: &str| format!("3:3: the zone name '{name}' is taken: {why}; give the zone another name");
+    let taken =
+        |name: &str, why: &str| format!("3:3: the zone name '{name}' is taken: {why}; give the zone another name");
     for (name, why) in [
         ("host", "it is this machine, and always there"),
         ("unzoned", "it is whatever matches no zone, and always there"),
         ("any", "it stands for every zone"),
         ("quarantine", "`segctl quarantine` puts hosts there"),
     ] {
-        assert_eq!(faults(&format!("version: 1\nzones:\n  {name}: {{ networks: [10.0.0.0/8] }}\n")), [taken(name, why)]);
+        assert_eq!(
+            faults(&format!("version: 1\nzones:\n  {name}: {{ networks: [10.0.0.0/8] }}\n")),
+            [taken(name, why)]
+        );
     }
     assert_eq!(
-        faults("version: 1\nzones:\n  Dev Net: { networks: [10.0.0.0/8] }\nservices:\n  tcp: [tcp/1]\n  a/b: [tcp/1]\n  Web: [tcp/1]\n"),
+        faults(
+            "version: 1\nzones:\n  Dev Net: { networks: [10.0.0.0/8] }\nservices:\n  tcp: [tcp/1]\n  a/b: [tcp/1]\n  Web: [tcp/1]\n"
+        ),
         [
             "3:3: 'Dev Net' can't be a zone name; write dev-net; a zone name is made of a-z, 0-9 and '_' and '-', starts with a letter or digit, and has at most 63 characters",
             "5:3: the service name 'tcp' looks like a service itself; give it a name that is no protocol and has no slash",
@@ -159,7 +183,9 @@ fn names_can_be_typed_and_told_apart() {
     );
     assert_eq!(
         faults(&rule("id: dev_reads")),
-        ["13:9: 'dev_reads' can't be a rule id; write dev-reads; a rule id is made of a-z, 0-9 and '-', starts with a letter or digit, and has at most 63 characters"]
+        [
+            "13:9: 'dev_reads' can't be a rule id; write dev-reads; a rule id is made of a-z, 0-9 and '-', starts with a letter or digit, and has at most 63 characters"
+        ]
     );
 }
 
@@ -185,7 +211,10 @@ fn a_rule_between_two_zones_has_a_reason_and_an_approver() {
         "rule 'r' goes from one zone to another and has no 'reason'; write why it is needed: reason: Nightly reconciliation reads the ledger",
         "rule 'r' goes from one zone to another and has no 'approved_by'; write who answers for it: approved_by: finance-lead@example.com",
     );
-    assert_eq!(faults(&rule("reason: \"  \"\napproved_by: \"\"")), [format!("12:13: {reason}"), format!("13:18: {approver}")]);
+    assert_eq!(
+        faults(&rule("reason: \"  \"\napproved_by: \"\"")),
+        [format!("12:13: {reason}"), format!("13:18: {approver}")]
+    );
     for from in ["any", "[dev, accounting]", "host"] {
         let found = faults(&with(&format!("rules:\n  - {{ id: r, from: {from}, to: dev, services: [any] }}\n")));
         assert_eq!(found, [format!("7:5: {reason}"), format!("7:5: {approver}")]);
@@ -217,7 +246,9 @@ fn a_rule_says_from_to_and_services() {
 #[test]
 fn values_of_rules_are_of_their_kind() {
     assert_eq!(
-        faults(&with("rules:\n  - { id: a, from: dev, to: dev, services: any, log: \"true\" }\n  - { id: b, from: dev, to: dev, services: any, log: yes }\n")),
+        faults(&with(
+            "rules:\n  - { id: a, from: dev, to: dev, services: any, log: \"true\" }\n  - { id: b, from: dev, to: dev, services: any, log: yes }\n"
+        )),
         [
             "7:54: 'true' is neither true nor false; write true or false, without quotes",
             "8:54: 'yes' is neither true nor false; write true or false, without quotes",
@@ -236,16 +267,27 @@ fn values_of_rules_are_of_their_kind() {
 #[test]
 fn the_file_names_its_format() {
     assert_eq!(faults("mode: enforce\n"), ["1:1: a zone file needs 'version'; write version: 1 as the first line"]);
-    assert_eq!(faults("version: 2\n"), ["1:10: version 2 is not known here; write version: 1, or install the release that the file was written for"]);
-    assert_eq!(faults("version: one\n"), ["1:10: 'one' is not a whole number; write decimal digits, without sign and quotes"]);
+    assert_eq!(
+        faults("version: 2\n"),
+        ["1:10: version 2 is not known here; write version: 1, or install the release that the file was written for"]
+    );
+    assert_eq!(
+        faults("version: one\n"),
+        ["1:10: 'one' is not a whole number; write decimal digits, without sign and quotes"]
+    );
     assert_eq!(faults("- a\n"), ["1:1: a zone file is a mapping, and this is a list; write KEY: VALUE lines here"]);
-    assert_eq!(faults("# nothing\n"), ["0:0: the zone file is empty; write version: 1, zones and rules; zones.example.yaml is a start"]);
+    assert_eq!(
+        faults("# nothing\n"),
+        ["0:0: the zone file is empty; write version: 1, zones and rules; zones.example.yaml is a start"]
+    );
 }
 
 #[test]
 fn interfaces_are_globs_with_a_hook() {
     assert_eq!(
-        faults("version: 1\ninterfaces:\n  - { name: \"lan***\" }\n  - { name: \"a b\" }\n  - { name: lan0, hook: fast }\n  - { name: wan0, forward: shortcut }\n  - { hook: tc }\n  - { name: wan0 }\n"),
+        faults(
+            "version: 1\ninterfaces:\n  - { name: \"lan***\" }\n  - { name: \"a b\" }\n  - { name: lan0, hook: fast }\n  - { name: wan0, forward: shortcut }\n  - { hook: tc }\n  - { name: wan0 }\n"
+        ),
         [
             "3:13: 'lan***' is no shell-style glob: wildcards are either regular `*` or recursive `**`; write a name, or one with *, ? and [abc] in it",
             "4:13: no interface can be called 'a b'; write a name or a shell-style glob such as \"lan*\"",
@@ -257,13 +299,17 @@ fn interfaces_are_globs_with_a_hook() {
     );
     assert_eq!(
         faults("version: 1\ninterfaces: []\n"),
-        ["2:13: 'interfaces' is empty; leave it out to guard every interface but loopback, or name some: - name: \"lan*\""]
+        [
+            "2:13: 'interfaces' is empty; leave it out to guard every interface but loopback, or name some: - name: \"lan*\""
+        ]
     );
 }
 
 #[test]
 fn pairs_have_one_mode() {
-    let found = faults(&with("pairs:\n  - { from: dev, to: accounting, mode: audit }\n  - { from: dev, to: accounting, mode: enforce }\n  - { from: dev, to: accounting, mode: audit }\n  - { from: dve, to: any }\n"));
+    let found = faults(&with(
+        "pairs:\n  - { from: dev, to: accounting, mode: audit }\n  - { from: dev, to: accounting, mode: enforce }\n  - { from: dev, to: accounting, mode: audit }\n  - { from: dve, to: any }\n",
+    ));
     assert_eq!(
         found,
         [
@@ -276,7 +322,9 @@ fn pairs_have_one_mode() {
 #[test]
 fn failsafe_essentials_and_limits_make_sense() {
     assert_eq!(
-        faults("version: 1\nfailsafe: { from: [10.0.0.0/8] }\nessentials: [apr, dns-server]\nlimits: { connections: 0, half_open: 16777217 }\n"),
+        faults(
+            "version: 1\nfailsafe: { from: [10.0.0.0/8] }\nessentials: [apr, dns-server]\nlimits: { connections: 0, half_open: 16777217 }\n"
+        ),
         [
             "2:11: the failsafe has a 'from' and no services; write services: [tcp/22]",
             "3:14: 'apr' is no essential; write arp",
@@ -323,10 +371,15 @@ fn what_makes_yaml_dangerous_is_refused() {
         faults("version: 1\nmode: *m\n"),
         ["2:7: an alias stands here; anchors and aliases are not taken in zone files; write the value out"]
     );
-    assert_eq!(faults("version: 1\nmode: !x audit\n"), ["2:10: the tag '!x' stands here; tags are not taken in zone files; remove it"]);
+    assert_eq!(
+        faults("version: 1\nmode: !x audit\n"),
+        ["2:10: the tag '!x' stands here; tags are not taken in zone files; remove it"]
+    );
     assert_eq!(
         faults("version: 1\n---\nversion: 1\n"),
-        ["2:1: a second document starts here; a zone file is one document; move this into a file of its own in zones.d/"]
+        [
+            "2:1: a second document starts here; a zone file is one document; move this into a file of its own in zones.d/"
+        ]
     );
 }
 
@@ -347,12 +400,19 @@ fn an_expired_rule_and_no_failsafe_are_warnings() {
 #[test]
 fn a_name_that_a_broken_file_may_define_is_not_called_unknown() {
     let found = faults_of(&[
-        ("zones.yaml", "version: 1\nrules:\n  - { id: a, from: lab, to: lab, services: [any] }\n  - { id: b, from: lba, to: lba, services: [any] }\n"),
+        (
+            "zones.yaml",
+            "version: 1\nrules:\n  - { id: a, from: lab, to: lab, services: [any] }\n  - { id: b, from: lba, to: lba, services: [any] }\n",
+        ),
         ("zones.d/lab.yaml", "zones:\n  lab: { networks: [10.9.0.0/16] \n"),
     ]);
     let places: Vec<&str> = found.iter().map(|fault| fault.split_once(';').unwrap().0).collect();
     assert_eq!(
         places,
-        ["zones.yaml:4:20: unknown zone 'lba'", "zones.yaml:4:29: unknown zone 'lba'", "zones.d/lab.yaml:2:8: not readable as YAML: unclosed bracket '{'"]
+        [
+            "zones.yaml:4:20: unknown zone 'lba'",
+            "zones.yaml:4:29: unknown zone 'lba'",
+            "zones.d/lab.yaml:2:8: not readable as YAML: unclosed bracket '{'"
+        ]
     );
 }

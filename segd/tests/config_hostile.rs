@@ -26,14 +26,25 @@ fn refused(text: &str) -> Faults {
 
 fn new_rule(id: &str, reason: &str) -> NewRule {
     let words = |word: &str| vec![word.to_owned()];
-    NewRule { id: id.into(), from: words("dev"), to: words("dev"), services: words("any"), reason: Some(reason.into()), ..NewRule::default() }
+    NewRule {
+        id: id.into(),
+        from: words("dev"),
+        to: words("dev"),
+        services: words("any"),
+        reason: Some(reason.into()),
+        ..NewRule::default()
+    }
 }
 
 #[test]
 fn an_alias_bomb_is_not_expanded() {
     let mut text = String::from("version: 1\na0: &a0 [x, x, x, x, x, x, x, x, x]\n");
     for level in 1..20 {
-        let _ = writeln!(text, "a{level}: &a{level} [*a{0}, *a{0}, *a{0}, *a{0}, *a{0}, *a{0}, *a{0}, *a{0}, *a{0}]", level - 1);
+        let _ = writeln!(
+            text,
+            "a{level}: &a{level} [*a{0}, *a{0}, *a{0}, *a{0}, *a{0}, *a{0}, *a{0}, *a{0}, *a{0}]",
+            level - 1
+        );
     }
     assert_eq!(refused(&text).faults[0].message, "an anchor stands here");
 }
@@ -49,7 +60,22 @@ fn deep_nesting_is_refused_in_every_form() {
 
 #[test]
 fn a_megabyte_of_garbage_is_refused() {
-    for piece in ["\u{1}\u{7f}é\n", "a: b: c\n", "- [}\n", "'", "\"\\x", "%YAML 9\n", "\t", "x", "x\n", "key: ", "#", "&a *a ", "!!! ", "\u{feff}"] {
+    for piece in [
+        "\u{1}\u{7f}é\n",
+        "a: b: c\n",
+        "- [}\n",
+        "'",
+        "\"\\x",
+        "%YAML 9\n",
+        "\t",
+        "x",
+        "x\n",
+        "key: ",
+        "#",
+        "&a *a ",
+        "!!! ",
+        "\u{feff}",
+    ] {
         let text = piece.repeat((1 << 20) / piece.len());
         if let Err(faults) = load(&text) {
             assert!(faults.render(false).len() < 1 << 20, "{piece:?}");
@@ -66,7 +92,11 @@ fn a_megabyte_of_garbage_is_refused() {
 
 #[test]
 fn a_long_line_is_shown_around_the_fault() {
-    let text = format!("version: 1\nzones: {{ {} b: {{ networks: [x] }}, {} }}\n", "a: { networks: [10.0.0.0/8] }, ".repeat(30), "c: {}, ".repeat(100));
+    let text = format!(
+        "version: 1\nzones: {{ {} b: {{ networks: [x] }}, {} }}\n",
+        "a: { networks: [10.0.0.0/8] }, ".repeat(30),
+        "c: {}, ".repeat(100)
+    );
     let faults = refused(&text);
     let fault = faults.faults.iter().find(|fault| fault.message.contains("'x'")).unwrap();
     let shown: Vec<char> = fault.line_text.chars().collect();
@@ -89,7 +119,11 @@ fn ten_thousand_rules_and_prefixes_load_at_once() {
     }
     text += "rules:\n";
     for n in 0..10_000 {
-        let _ = writeln!(text, "  - id: r{n}\n    from: z{n}\n    to: [z{}, any]\n    services: [tcp/{n}]\n    reason: r\n    approved_by: a", 9_999 - n);
+        let _ = writeln!(
+            text,
+            "  - id: r{n}\n    from: z{n}\n    to: [z{}, any]\n    services: [tcp/{n}]\n    reason: r\n    approved_by: a",
+            9_999 - n
+        );
     }
     let start = Instant::now();
     let loaded = load(&text).unwrap();
@@ -102,7 +136,15 @@ fn ten_thousand_rules_and_prefixes_load_at_once() {
 
 /// The example with some bytes changed, taken out or doubled.
 fn mutated() -> impl Strategy<Value = String> {
-    let piece = prop_oneof![Just(String::new()), "[ -~\n]{1,3}", "\\PC", Just("\n".to_owned()), Just("  ".to_owned()), Just("]}".to_owned()), Just("- &a *a".to_owned())];
+    let piece = prop_oneof![
+        Just(String::new()),
+        "[ -~\n]{1,3}",
+        "\\PC",
+        Just("\n".to_owned()),
+        Just("  ".to_owned()),
+        Just("]}".to_owned()),
+        Just("- &a *a".to_owned())
+    ];
     prop::collection::vec((0..EXAMPLE.len(), 0..12_usize, piece), 1..8).prop_map(|edits| {
         let mut text = EXAMPLE.to_owned();
         for (at, length, piece) in edits {

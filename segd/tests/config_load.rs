@@ -78,7 +78,10 @@ fn the_example_loads_without_a_warning() {
     assert_eq!(loaded.policy.zones[0].intra_zone, IntraZone::Allow);
     assert_eq!(loaded.policy.rules.len(), 6);
     let rule = &loaded.policy.rules[0];
-    assert_eq!((rule.id.0.as_str(), rule.services_written.join(" ")), ("dev-reads-ledger", "ledger tcp/8000-8010".to_owned()));
+    assert_eq!(
+        (rule.id.0.as_str(), rule.services_written.join(" ")),
+        ("dev-reads-ledger", "ledger tcp/8000-8010".to_owned())
+    );
     assert_eq!(rule.services, ["tcp/5432".parse().unwrap(), "tcp/8000-8010".parse().unwrap()]);
     assert_eq!(loaded.policy.essentials, Essential::DEFAULT.into());
     assert_eq!(loaded.policy.pairs.len(), 1);
@@ -98,8 +101,14 @@ fn every_key_that_there_is_has_its_place_in_the_policy() {
     assert_eq!(accounting.interfaces[0].as_str(), "lan20");
     let rule = &policy.rules[0];
     assert_eq!(rule.reason.as_deref(), Some("Nightly reconciliation reads the ledger"));
-    assert_eq!((rule.approved_by.as_deref(), rule.ticket.as_deref()), (Some("finance-lead@example.com"), Some("SEC-142")));
-    assert_eq!((rule.expires, rule.mode, rule.log), (Some("2027-06-30T00:00:00Z".parse().unwrap()), Mode::Enforce, false));
+    assert_eq!(
+        (rule.approved_by.as_deref(), rule.ticket.as_deref()),
+        (Some("finance-lead@example.com"), Some("SEC-142"))
+    );
+    assert_eq!(
+        (rule.expires, rule.mode, rule.log),
+        (Some("2027-06-30T00:00:00Z".parse().unwrap()), Mode::Enforce, false)
+    );
     assert_eq!((policy.pairs[0].to.to_string(), policy.pairs[0].mode), ("internet".to_owned(), Mode::Audit));
     assert_eq!(policy.failsafe.services, ["tcp/22".parse().unwrap()]);
     assert_eq!(policy.limits, Limits { connections: 262_144, half_open: 65_536 });
@@ -110,9 +119,21 @@ fn every_key_that_there_is_has_its_place_in_the_policy() {
 #[test]
 fn drop_ins_are_merged_in_lexical_order() {
     let folder = tempfile::tempdir().unwrap();
-    write(folder.path(), "zones.yaml", "version: 1\nzones:\n  a: { networks: [10.1.0.0/16] }\nfailsafe: { from: [10.1.0.0/24], services: [ssh] }\n");
-    write(folder.path(), "zones.d/20-b.yaml", "rules:\n  - { id: two, from: b, to: any, services: ssh, reason: r, approved_by: p, mode: audit }\n");
-    write(folder.path(), "zones.d/10-a.yaml", "version: 1\nmode: audit\nzones:\n  b: { networks: [10.2.0.0/16] }\nservices: { ssh: [tcp/22] }\nrules:\n  - { id: one, from: [a, b, a], to: host, services: [ssh, tcp/22], reason: r, approved_by: p }\n");
+    write(
+        folder.path(),
+        "zones.yaml",
+        "version: 1\nzones:\n  a: { networks: [10.1.0.0/16] }\nfailsafe: { from: [10.1.0.0/24], services: [ssh] }\n",
+    );
+    write(
+        folder.path(),
+        "zones.d/20-b.yaml",
+        "rules:\n  - { id: two, from: b, to: any, services: ssh, reason: r, approved_by: p, mode: audit }\n",
+    );
+    write(
+        folder.path(),
+        "zones.d/10-a.yaml",
+        "version: 1\nmode: audit\nzones:\n  b: { networks: [10.2.0.0/16] }\nservices: { ssh: [tcp/22] }\nrules:\n  - { id: one, from: [a, b, a], to: host, services: [ssh, tcp/22], reason: r, approved_by: p }\n",
+    );
     write(folder.path(), "zones.d/.hidden.yaml", "nonsense: [");
     write(folder.path(), "zones.d/README", "nonsense: [");
     write(folder.path(), "zones.d/30-c.yml", "nonsense: [");
@@ -139,12 +160,18 @@ fn files_that_cannot_be_read_hide_nothing_and_blame_nobody() {
     let shown: Vec<String> = faults.faults.iter().map(|fault| fault.message.clone()).collect();
     assert_eq!(
         shown,
-        ["there is no such file", "the file is not UTF-8 text; see line 1", "'tcp/0-70000': port 70000 is out of range"]
+        [
+            "there is no such file",
+            "the file is not UTF-8 text; see line 1",
+            "'tcp/0-70000': port 70000 is out of range"
+        ]
     );
     assert!(faults.to_string().contains("zones.yaml: there is no such file\n  mend: write it"));
     assert_eq!(read_sources(&folder.path().join("zones.yaml")).unwrap_err().faults.len(), 2);
     write(folder.path(), "zones.yaml", vec![b'#'; (16 << 20) + 1]);
-    assert!(load(&folder.path().join("zones.yaml")).unwrap_err().to_string().contains("the file is larger than 16 MiB"));
+    assert!(
+        load(&folder.path().join("zones.yaml")).unwrap_err().to_string().contains("the file is larger than 16 MiB")
+    );
 }
 
 #[test]
@@ -162,7 +189,8 @@ fn a_text_is_checked_together_with_the_drop_ins() {
     let mut sources = read_sources(&folder.path().join("zones.yaml")).unwrap();
     let before = load_sources(sources.clone()).unwrap();
     assert_eq!(before.digest, load(&folder.path().join("zones.yaml")).unwrap().digest);
-    sources[0] = Source { name: "posted".into(), text: "version: 1\nzones:\n  b: { networks: [10.1.0.0/16] }\n".into() };
+    sources[0] =
+        Source { name: "posted".into(), text: "version: 1\nzones:\n  b: { networks: [10.1.0.0/16] }\n".into() };
     let faults = load_sources(sources).unwrap_err();
     assert_eq!(faults.faults.len(), 2);
     assert!(faults.faults[0].message.contains("unknown zone 'a'"));
@@ -171,7 +199,8 @@ fn a_text_is_checked_together_with_the_drop_ins() {
 #[test]
 fn the_digest_changes_with_any_byte_of_any_file() {
     let digest = |texts: [&str; 2]| {
-        let sources = texts.iter().zip(["a", "b"]).map(|(text, name)| Source { name: name.into(), text: (*text).into() });
+        let sources =
+            texts.iter().zip(["a", "b"]).map(|(text, name)| Source { name: name.into(), text: (*text).into() });
         load_sources(sources.collect()).unwrap().digest
     };
     let first = digest(["version: 1\n", "mode: audit\n"]);

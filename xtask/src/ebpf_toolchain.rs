@@ -15,8 +15,7 @@ pub(crate) const TARGET: &str = "bpfel-unknown-none";
 pub(crate) const LLVM_MAJOR: u32 = 22;
 
 /// Passed to every crate of the object, dependencies included: without `debuginfo` there they have no BTF.
-const FLAGS: [&str; 3] =
-    ["-Ctarget-cpu=v3", "-Cdebuginfo=2", "-Clink-arg=--btf"];
+const FLAGS: [&str; 3] = ["-Ctarget-cpu=v3", "-Cdebuginfo=2", "-Clink-arg=--btf"];
 
 /// Where `core` for the kernel comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]

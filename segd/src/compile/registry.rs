@@ -58,7 +58,9 @@ impl Registry {
     /// One more than the highest number of a zone, and of a rule: what counters by number need room for.
     #[must_use]
     pub fn ends(&self) -> (u32, u32) {
-        let end = |numbers: &Numbers, least: u32| numbers.by_number.last_key_value().map_or(least, |(highest, _)| highest + 1);
+        let end = |numbers: &Numbers, least: u32| {
+            numbers.by_number.last_key_value().map_or(least, |(highest, _)| highest + 1)
+        };
         (end(&self.zones, zone::FIRST_NAMED.into()), end(&self.rules, 0))
     }
 

@@ -52,7 +52,8 @@ impl Fault {
         let paint = |code: &'static str| if color { code } else { "" };
         let (red, blue, green, off) = (paint(RED), paint(BLUE), paint(GREEN), paint("\x1b[0m"));
         let mut out = String::new();
-        let place = if self.line == 0 { self.file.clone() } else { format!("{}:{}:{}", self.file, self.line, self.column) };
+        let place =
+            if self.line == 0 { self.file.clone() } else { format!("{}:{}:{}", self.file, self.line, self.column) };
         let _ = write!(out, "{place}: {red}{}{off}", self.message);
         if self.line != 0 {
             let gutter = self.line.to_string();

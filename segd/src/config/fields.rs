@@ -25,7 +25,11 @@ impl<'n> Fields<'n> {
         if let Value::Map(entries) = &node.value {
             return Some(Self { what, spot: node.spot, entries, known: Vec::new() });
         }
-        findings.fault(node.spot, format!("{what} is a mapping, and this is {}", shape(node)), "write KEY: VALUE lines here");
+        findings.fault(
+            node.spot,
+            format!("{what} is a mapping, and this is {}", shape(node)),
+            "write KEY: VALUE lines here",
+        );
         None
     }
 
@@ -77,7 +81,11 @@ pub(super) fn text(node: &Node, findings: &mut Findings<'_>) -> Option<At<String
     if let Value::Scalar { text, .. } = &node.value {
         return Some(At { value: text.clone(), spot: node.spot });
     }
-    findings.fault(node.spot, format!("a single value belongs here, and this is {}", shape(node)), "write one word, or a sentence in quotes");
+    findings.fault(
+        node.spot,
+        format!("a single value belongs here, and this is {}", shape(node)),
+        "write one word, or a sentence in quotes",
+    );
     None
 }
 
@@ -96,7 +104,11 @@ pub(super) fn entries<'n>(node: &'n Node, findings: &mut Findings<'_>) -> &'n [N
         Value::List(items) => items,
         Value::Null => &[],
         _ => {
-            findings.fault(node.spot, format!("a list belongs here, and this is {}", shape(node)), "start each entry with '- '");
+            findings.fault(
+                node.spot,
+                format!("a list belongs here, and this is {}", shape(node)),
+                "start each entry with '- '",
+            );
             &[]
         }
     }
@@ -113,7 +125,11 @@ pub(super) fn named<'n>(node: &'n Node, mend: &str, findings: &mut Findings<'_>)
         Value::Map(entries) => entries,
         Value::Null => &[],
         _ => {
-            findings.fault(node.spot, format!("names with their values belong here, and this is {}", shape(node)), mend);
+            findings.fault(
+                node.spot,
+                format!("names with their values belong here, and this is {}", shape(node)),
+                mend,
+            );
             &[]
         }
     }
@@ -135,8 +151,16 @@ pub(super) fn flag(node: &Node, findings: &mut Findings<'_>) -> Option<bool> {
     match &node.value {
         Value::Scalar { text, plain: true } if text == "true" => return Some(true),
         Value::Scalar { text, plain: true } if text == "false" => return Some(false),
-        Value::Scalar { text, .. } => findings.fault(node.spot, format!("{} is neither true nor false", quoted(text)), "write true or false, without quotes"),
-        _ => findings.fault(node.spot, format!("true or false belongs here, and this is {}", shape(node)), "write true or false"),
+        Value::Scalar { text, .. } => findings.fault(
+            node.spot,
+            format!("{} is neither true nor false", quoted(text)),
+            "write true or false, without quotes",
+        ),
+        _ => findings.fault(
+            node.spot,
+            format!("true or false belongs here, and this is {}", shape(node)),
+            "write true or false",
+        ),
     }
     None
 }
@@ -153,11 +177,19 @@ pub(super) fn number(node: &Node, findings: &mut Findings<'_>) -> Option<u64> {
             value.ok()
         }
         Value::Scalar { text, .. } => {
-            findings.fault(node.spot, format!("{} is not a whole number", quoted(text)), "write decimal digits, without sign and quotes");
+            findings.fault(
+                node.spot,
+                format!("{} is not a whole number", quoted(text)),
+                "write decimal digits, without sign and quotes",
+            );
             None
         }
         _ => {
-            findings.fault(node.spot, format!("a number belongs here, and this is {}", shape(node)), "write decimal digits");
+            findings.fault(
+                node.spot,
+                format!("a number belongs here, and this is {}", shape(node)),
+                "write decimal digits",
+            );
             None
         }
     }

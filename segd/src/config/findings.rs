@@ -97,7 +97,11 @@ impl<'s> Findings<'s> {
         self.faults.sort_by_key(order);
         self.warnings.sort_by_key(order);
         let strip = |found: Vec<(usize, Fault)>| found.into_iter().map(|(_, fault)| fault).collect();
-        if self.faults.is_empty() { Ok(strip(self.warnings)) } else { Err(Faults { faults: strip(self.faults), left_out: self.left_out }) }
+        if self.faults.is_empty() {
+            Ok(strip(self.warnings))
+        } else {
+            Err(Faults { faults: strip(self.faults), left_out: self.left_out })
+        }
     }
 
     fn picture(&self, spot: Spot, message: &str, mend: &str) -> Fault {
@@ -117,7 +121,8 @@ fn excerpt(text: &str, spot: Spot) -> (String, u32, u32) {
     let after: Vec<char> = text[start..].chars().take_while(|c| *c != '\n').take(SHOWN).collect();
     let meant = text[start..floor(text, spot.end.max(start))].chars().take_while(|c| *c != '\n').take(SHOWN).count();
     let lead = if before.len() + after.len() > SHOWN { before.len().min(LEAD) } else { before.len() };
-    let shown: String = before[..lead].iter().rev().chain(after.iter().take(SHOWN - lead)).map(|c| visible(*c)).collect();
+    let shown: String =
+        before[..lead].iter().rev().chain(after.iter().take(SHOWN - lead)).map(|c| visible(*c)).collect();
     let line = shown.trim_end().to_owned();
     let room = line.chars().count().saturating_sub(lead).max(1);
     (line, lead as u32 + 1, meant.clamp(1, room) as u32)
@@ -129,7 +134,8 @@ fn visible(c: char) -> char {
 
 /// Control characters, and those that hide or turn around what stands beside them.
 fn is_trick(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+    c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 /// A message with everything spelled out that could play tricks on a terminal.

@@ -86,10 +86,14 @@ pub fn load_sources_at(sources: Vec<Source>, now: Timestamp) -> Result<Loaded, F
 }
 
 fn assemble(found: Vec<Found>, now: Timestamp) -> Result<Loaded, Faults> {
-    let (sources, unreadable): (Vec<Source>, Vec<Option<Fault>>) = found.into_iter().map(|found| (found.source, found.fault)).unzip();
+    let (sources, unreadable): (Vec<Source>, Vec<Option<Fault>>) =
+        found.into_iter().map(|found| (found.source, found.fault)).unzip();
     let mut findings = Findings::new(&sources);
     if sources.is_empty() {
-        findings.fault_of_file(0, Fault::of_file("zones.yaml", "there is no zone file", "write one; zones.example.yaml is a start"));
+        findings.fault_of_file(
+            0,
+            Fault::of_file("zones.yaml", "there is no zone file", "write one; zones.example.yaml is a start"),
+        );
     }
     let mut written = Written::default();
     let mut unread = Unread { everything: unreadable.iter().any(Option::is_some), words: HashSet::new() };
@@ -114,7 +118,11 @@ fn read_one(file: usize, source: &Source, written: &mut Written, unread: &mut Un
     match parsed.root {
         Some(root) if !root.is_null() => read(&root, file == 0, written, findings),
         _ if file == 0 => {
-            let fault = Fault::of_file(&source.name, "the zone file is empty", "write version: 1, zones and rules; zones.example.yaml is a start");
+            let fault = Fault::of_file(
+                &source.name,
+                "the zone file is empty",
+                "write version: 1, zones and rules; zones.example.yaml is a start",
+            );
             findings.fault_of_file(file, fault);
         }
         _ => {}
@@ -148,12 +156,20 @@ fn find(path: &Path) -> (Vec<Found>, Vec<Fault>) {
                 if file.extension().is_some_and(|extension| extension == "yaml") {
                     found.push(open(&file));
                 } else if file.extension().is_some_and(|extension| extension == "yml") {
-                    notes.push(Fault::of_file(shown(&file), "this file is not read", "rename it: only zones.d/*.yaml is read"));
+                    notes.push(Fault::of_file(
+                        shown(&file),
+                        "this file is not read",
+                        "rename it: only zones.d/*.yaml is read",
+                    ));
                 }
             }
         }
         Err(error) => {
-            let fault = Fault::of_file(shown(&folder), format!("the folder can't be read: {error}"), "let segd read it, or remove it");
+            let fault = Fault::of_file(
+                shown(&folder),
+                format!("the folder can't be read: {error}"),
+                "let segd read it, or remove it",
+            );
             let source = Source { name: shown(&folder), text: String::new() };
             found.push(Found { path: folder, source, fault: Some(fault) });
         }
@@ -195,12 +211,20 @@ fn open(path: &Path) -> Found {
 /// The text of a file, or what is wrong with it and the mend.
 fn text_of(path: &Path) -> Result<String, (String, &'static str)> {
     let bytes = read_bytes(path).map_err(|error| match error.kind() {
-        ErrorKind::NotFound => ("there is no such file".into(), "write it (zones.example.yaml is a start), or name another"),
-        ErrorKind::PermissionDenied => ("the file can't be read: permission denied".into(), "let the user who runs this read it, or run this as another user"),
+        ErrorKind::NotFound => {
+            ("there is no such file".into(), "write it (zones.example.yaml is a start), or name another")
+        }
+        ErrorKind::PermissionDenied => (
+            "the file can't be read: permission denied".into(),
+            "let the user who runs this read it, or run this as another user",
+        ),
         _ => (format!("the file can't be read: {error}"), "look at the file and the disk it is on"),
     })?;
     if bytes.len() as u64 > LARGEST {
-        return Err((format!("the file is larger than {} MiB", LARGEST >> 20), "split it over several files in zones.d/"));
+        return Err((
+            format!("the file is larger than {} MiB", LARGEST >> 20),
+            "split it over several files in zones.d/",
+        ));
     }
     String::from_utf8(bytes).map_err(|error| {
         let good = String::from_utf8_lossy(&error.as_bytes()[..error.utf8_error().valid_up_to()]);

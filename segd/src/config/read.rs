@@ -7,12 +7,17 @@ use super::fields::{At, Fields, choice, entries, flag, items, named, number, tex
 use super::findings::{Findings, Spot};
 use super::tree::{Node, Value};
 use super::written::{
-    Written, WrittenFailsafe, WrittenInterface, WrittenLimits, WrittenPair, WrittenRule, WrittenService, WrittenTest, WrittenZone,
+    Written, WrittenFailsafe, WrittenInterface, WrittenLimits, WrittenPair, WrittenRule, WrittenService, WrittenTest,
+    WrittenZone,
 };
 
 const MODES: &[(&str, Mode)] = &[("enforce", Mode::Enforce), ("audit", Mode::Audit)];
-const HOOKS: &[(&str, HookChoice)] =
-    &[("auto", HookChoice::Auto), ("xdp", HookChoice::Xdp), ("xdp-generic", HookChoice::XdpGeneric), ("tc", HookChoice::Tc)];
+const HOOKS: &[(&str, HookChoice)] = &[
+    ("auto", HookChoice::Auto),
+    ("xdp", HookChoice::Xdp),
+    ("xdp-generic", HookChoice::XdpGeneric),
+    ("tc", HookChoice::Tc),
+];
 const INTRA: &[(&str, IntraZone)] = &[("deny", IntraZone::Deny), ("allow", IntraZone::Allow)];
 const EXPECT: &[(&str, bool)] = &[("allow", true), ("deny", false)];
 
@@ -29,7 +34,9 @@ pub(super) fn read(root: &Node, is_main: bool, written: &mut Written, findings: 
     }
     if let Some(node) = fields.take("zones") {
         let found = named(node, "write NAME: and below it networks: [10.20.0.0/24]", findings);
-        written.zones.extend(found.iter().filter_map(|(key, node)| zone(At { value: key.text.clone(), spot: key.spot }, node, findings)));
+        written.zones.extend(
+            found.iter().filter_map(|(key, node)| zone(At { value: key.text.clone(), spot: key.spot }, node, findings)),
+        );
     }
     if let Some(node) = fields.take("services") {
         for (key, node) in named(node, "write NAME: [tcp/443]", findings) {
@@ -58,7 +65,11 @@ fn singles(fields: &mut Fields<'_>, written: &mut Written, findings: &mut Findin
     }
     if let Some(node) = fields.take_even_empty("essentials") {
         if matches!(node.value, Value::Null) {
-            findings.fault(node.spot, "'essentials' is empty", "write [] for none, or leave it out for arp, ndp, dhcp-client and mld");
+            findings.fault(
+                node.spot,
+                "'essentials' is empty",
+                "write [] for none, or leave it out for arp, ndp, dhcp-client and mld",
+            );
         }
         let found = At { value: texts(node, findings), spot: node.spot };
         once("essentials", &mut written.essentials, Some(found), findings);
@@ -80,19 +91,31 @@ fn once<T>(what: &str, slot: &mut Option<At<T>>, found: Option<At<T>>, findings:
 }
 
 fn version(fields: &mut Fields<'_>, is_main: bool, findings: &mut Findings<'_>) {
-    let node = if is_main { fields.need("version", "write version: 1 as the first line", findings) } else { fields.take("version") };
+    let node = if is_main {
+        fields.need("version", "write version: 1 as the first line", findings)
+    } else {
+        fields.take("version")
+    };
     let Some(node) = node else { return };
     if let Some(version) = number(node, findings)
         && version != 1
     {
-        findings.fault(node.spot, format!("version {version} is not known here"), "write version: 1, or install the release that the file was written for");
+        findings.fault(
+            node.spot,
+            format!("version {version} is not known here"),
+            "write version: 1, or install the release that the file was written for",
+        );
     }
 }
 
 fn interfaces(node: &Node, written: &mut Written, findings: &mut Findings<'_>) {
     let found = entries(node, findings);
     if found.is_empty() && matches!(node.value, Value::Null | Value::List(_)) {
-        findings.fault(node.spot, "'interfaces' is empty", "leave it out to guard every interface but loopback, or name some: - name: \"lan*\"");
+        findings.fault(
+            node.spot,
+            "'interfaces' is empty",
+            "leave it out to guard every interface but loopback, or name some: - name: \"lan*\"",
+        );
     }
     for node in found {
         let Some(mut fields) = Fields::of(node, "an interface", findings) else { continue };
@@ -115,20 +138,33 @@ fn forward(node: &Node, findings: &mut Findings<'_>) -> Option<Forward> {
 
 fn zone(name: At<String>, node: &Node, findings: &mut Findings<'_>) -> Option<WrittenZone> {
     if matches!(node.value, Value::Null) {
-        return Some(WrittenZone { name, description: None, networks: Vec::new(), interfaces: Vec::new(), intra_zone: IntraZone::Deny });
+        return Some(WrittenZone {
+            name,
+            description: None,
+            networks: Vec::new(),
+            interfaces: Vec::new(),
+            intra_zone: IntraZone::Deny,
+        });
     }
     let mut fields = Fields::of(node, "a zone", findings)?;
     let description = fields.take("description").and_then(|node| text(node, findings)).map(|text| text.value);
     let networks = fields.take("networks").map(|node| texts(node, findings)).unwrap_or_default();
     let interfaces = match fields.take_even_empty("interfaces") {
         Some(node) if items(node).is_empty() => {
-            findings.fault(node.spot, "'interfaces' is empty", "leave it out if the zone may be seen on any interface, or name some: [lan20]");
+            findings.fault(
+                node.spot,
+                "'interfaces' is empty",
+                "leave it out if the zone may be seen on any interface, or name some: [lan20]",
+            );
             Vec::new()
         }
         Some(node) => texts(node, findings),
         None => Vec::new(),
     };
-    let intra_zone = fields.take("intra_zone").and_then(|node| choice(node, "answer to intra_zone", INTRA, findings)).unwrap_or_default();
+    let intra_zone = fields
+        .take("intra_zone")
+        .and_then(|node| choice(node, "answer to intra_zone", INTRA, findings))
+        .unwrap_or_default();
     fields.finish(findings);
     Some(WrittenZone { name, description, networks, interfaces, intra_zone })
 }
@@ -136,7 +172,9 @@ fn zone(name: At<String>, node: &Node, findings: &mut Findings<'_>) -> Option<Wr
 fn rule(node: &Node, findings: &mut Findings<'_>) -> Option<WrittenRule> {
     let mut fields = Fields::of(node, "a rule", findings)?;
     let word = |node: Option<&Node>, findings: &mut Findings<'_>| node.and_then(|node| text(node, findings));
-    let list = |node: Option<&Node>, findings: &mut Findings<'_>| node.map(|node| At { value: texts(node, findings), spot: node.spot });
+    let list = |node: Option<&Node>, findings: &mut Findings<'_>| {
+        node.map(|node| At { value: texts(node, findings), spot: node.spot })
+    };
     let id = fields.need("id", "give it a name that stays, such as id: dev-reads-ledger", findings);
     let from = fields.need("from", "write from: ZONE, a list of zones, or any", findings);
     let to = fields.need("to", "write to: ZONE, a list of zones, or any", findings);
@@ -162,7 +200,9 @@ fn pair(node: &Node, findings: &mut Findings<'_>) -> Option<WrittenPair> {
     let mut fields = Fields::of(node, "a pair", findings)?;
     let from = fields.need("from", "write from: ZONE, or any", findings).and_then(|node| text(node, findings));
     let to = fields.need("to", "write to: ZONE, or any", findings).and_then(|node| text(node, findings));
-    let mode = fields.need("mode", "write mode: audit or mode: enforce", findings).and_then(|node| choice(node, "mode", MODES, findings));
+    let mode = fields
+        .need("mode", "write mode: audit or mode: enforce", findings)
+        .and_then(|node| choice(node, "mode", MODES, findings));
     fields.finish(findings);
     Some(WrittenPair { spot: node.spot, from: from?, to: to?, mode: mode? })
 }
@@ -193,18 +233,26 @@ fn test(node: &Node, findings: &mut Findings<'_>) -> Option<At<WrittenTest>> {
         let zone = text(zone, findings);
         let only_from = fields.take_even_empty("only_from").map(|node| texts(node, findings));
         if only_from.is_none() {
-            findings.fault(spot, "a test of reach needs 'only_from'", "write only_from: [ZONE], or [] if no zone may reach it");
+            findings.fault(
+                spot,
+                "a test of reach needs 'only_from'",
+                "write only_from: [ZONE], or [] if no zone may reach it",
+            );
         }
         fields.finish(findings);
         return Some(At { value: WrittenTest::Reach { zone: zone?, only_from: only_from? }, spot });
     }
     let word = |node: Option<&Node>, findings: &mut Findings<'_>| node.and_then(|node| text(node, findings));
-    let from = fields.need("from", "write from: ADDRESS, or a test of reach: { reach: ZONE, only_from: [ZONE] }", findings);
+    let from =
+        fields.need("from", "write from: ADDRESS, or a test of reach: { reach: ZONE, only_from: [ZONE] }", findings);
     let to = fields.need("to", "write to: ADDRESS", findings);
     let service = fields.need("service", "write service: tcp/443", findings);
     let expect = fields.need("expect", "write expect: allow or expect: deny", findings);
     let (from, to, service) = (word(from, findings), word(to, findings), word(service, findings));
     let expect_allow = expect.and_then(|node| choice(node, "expectation", EXPECT, findings));
     fields.finish(findings);
-    Some(At { value: WrittenTest::Connection { from: from?, to: to?, service: service?, expect_allow: expect_allow? }, spot })
+    Some(At {
+        value: WrittenTest::Connection { from: from?, to: to?, service: service?, expect_allow: expect_allow? },
+        spot,
+    })
 }

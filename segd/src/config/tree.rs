@@ -144,7 +144,11 @@ impl Builder<'_, '_> {
         let spot = self.spot(span);
         self.nodes += 1;
         if self.nodes > NODES {
-            self.findings.fault(spot, format!("more than {NODES} values in one file"), "split it over several files in zones.d/");
+            self.findings.fault(
+                spot,
+                format!("more than {NODES} values in one file"),
+                "split it over several files in zones.d/",
+            );
             return false;
         }
         self.refuse_extras(&event, spot);
@@ -157,7 +161,11 @@ impl Builder<'_, '_> {
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(),
             Event::DocumentStart(..) if self.root.is_some() => {
-                self.findings.fault(spot, "a second document starts here", "a zone file is one document; move this into a file of its own in zones.d/");
+                self.findings.fault(
+                    spot,
+                    "a second document starts here",
+                    "a zone file is one document; move this into a file of its own in zones.d/",
+                );
                 self.refused = true;
                 return false;
             }
@@ -171,12 +179,20 @@ impl Builder<'_, '_> {
         let alias = matches!(event, Event::Alias(_) | Event::UnresolvedAlias(_));
         if alias || event.anchor_id().is_some() {
             let what = if alias { "an alias" } else { "an anchor" };
-            self.findings.fault(spot, format!("{what} stands here"), "anchors and aliases are not taken in zone files; write the value out");
+            self.findings.fault(
+                spot,
+                format!("{what} stands here"),
+                "anchors and aliases are not taken in zone files; write the value out",
+            );
             self.refused |= alias;
         }
         if let Some(tag) = event.tag() {
             let tag = quoted(&tag.original());
-            self.findings.fault(spot, format!("the tag {tag} stands here"), "tags are not taken in zone files; remove it");
+            self.findings.fault(
+                spot,
+                format!("the tag {tag} stands here"),
+                "tags are not taken in zone files; remove it",
+            );
         }
     }
 
@@ -228,7 +244,8 @@ impl Builder<'_, '_> {
     fn syntax(&mut self, text: &str, error: &ScanError) -> bool {
         let mark = error.marker();
         let start = mark.byte_offset().unwrap_or(text.len());
-        let spot = Spot { file: self.file, line: mark.line().max(1) as u32, column: mark.col() as u32 + 1, start, end: start };
+        let spot =
+            Spot { file: self.file, line: mark.line().max(1) as u32, column: mark.col() as u32 + 1, start, end: start };
         self.findings.fault(spot, format!("not readable as YAML: {}", error.info()), mend_of(error));
         false
     }
@@ -237,11 +254,13 @@ impl Builder<'_, '_> {
 fn mend_of(error: &ScanError) -> &'static str {
     use granit_parser::ErrorKind;
     match error.kind() {
-        ErrorKind::TabNotAllowed | ErrorKind::TabInBlockIndentation | ErrorKind::TabInIndentation => "indent with spaces; YAML takes no tabs",
-        ErrorKind::RecursionLimitExceeded => "no zone file needs such deep nesting; close the brackets",
-        ErrorKind::UnclosedFlowCollection { .. } | ErrorKind::UnexpectedEofFlowSequence | ErrorKind::UnexpectedEofFlowMapping => {
-            "close the bracket that was opened"
+        ErrorKind::TabNotAllowed | ErrorKind::TabInBlockIndentation | ErrorKind::TabInIndentation => {
+            "indent with spaces; YAML takes no tabs"
         }
+        ErrorKind::RecursionLimitExceeded => "no zone file needs such deep nesting; close the brackets",
+        ErrorKind::UnclosedFlowCollection { .. }
+        | ErrorKind::UnexpectedEofFlowSequence
+        | ErrorKind::UnexpectedEofFlowMapping => "close the bracket that was opened",
         ErrorKind::UnclosedQuotedScalar => "close the quote that was opened",
         ErrorKind::DirectiveDisallowed => "remove the line; directives are not taken in zone files",
         _ => "look at the indentation, the quotes and the colons in this line and the one above it",

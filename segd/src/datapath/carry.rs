@@ -48,9 +48,8 @@ impl Carry {
         }
         if let Some(rules) = per_cpu::<[u64; 4]>(maps, "RULE_COUNTERS") {
             let used = |values: &PerCpuValues<[u64; 4]>| values.iter().any(|cpu| cpu.iter().any(|word| *word != 0));
-            carry.rules = (0..rules.len())
-                .filter_map(|rule| Some((rule, rules.get(&rule, 0).ok().filter(used)?)))
-                .collect();
+            carry.rules =
+                (0..rules.len()).filter_map(|rule| Some((rule, rules.get(&rule, 0).ok().filter(used)?))).collect();
         }
         if let Some(interfaces) = array::<u64>(maps, "INTERFACE") {
             carry.interfaces = interfaces.iter().flatten().map(unpack).filter(|known| known.ifindex != 0).collect();

@@ -10,10 +10,14 @@ use crate::interfaces::Hook;
 #[derive(Debug, thiserror::Error)]
 pub enum DatapathError {
     /// Built without a BPF tool chain.
-    #[error("this segd was built without its kernel programs; `cargo xtask setup` gets the tool chain, then build again")]
+    #[error(
+        "this segd was built without its kernel programs; `cargo xtask setup` gets the tool chain, then build again"
+    )]
     NoObject,
     /// The object does not load.
-    #[error("cannot load the kernel programs: {source}; segd needs Linux 6.6 or newer, CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON")]
+    #[error(
+        "cannot load the kernel programs: {source}; segd needs Linux 6.6 or newer, CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"
+    )]
     Object {
         /// What aya says.
         source: Box<aya::EbpfError>,

@@ -67,7 +67,9 @@ impl Events {
                 Ok(events) if events.is_empty() => {}
                 Ok(events) => return events,
                 Err(error) => {
-                    tracing::error!("the ring of events can't be watched any longer: {error}; restart segd to see flows again");
+                    tracing::error!(
+                        "the ring of events can't be watched any longer: {error}; restart segd to see flows again"
+                    );
                     std::future::pending::<()>().await;
                 }
             }

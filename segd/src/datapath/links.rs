@@ -195,8 +195,9 @@ impl Links {
             .map(|seat| seat.name())
             .collect();
         let name = self.names.get(&ifindex).cloned().unwrap_or_else(|| format!("#{ifindex}"));
-        let detail = (!missing.is_empty())
-            .then(|| format!("the link for {} is gone; the daemon attaches it again within seconds", missing.join(" and ")));
+        let detail = (!missing.is_empty()).then(|| {
+            format!("the link for {} is gone; the daemon attaches it again within seconds", missing.join(" and "))
+        });
         Enforced { ifindex, name, hook, enforced: detail.is_none(), detail }
     }
 

@@ -6,9 +6,9 @@ use std::sync::atomic::{Ordering, fence};
 use segd_common::control::{Control, ROOTS};
 use segd_common::image::{PAGE_WORDS, Page};
 
+use super::DatapathError;
 use super::raw::wait_for_programs;
 use super::set::MapSet;
-use super::DatapathError;
 use crate::compile::Image;
 
 /// What stands where in the image map.

@@ -25,8 +25,19 @@ use crate::compile::Clock;
 
 /// Maps that outlive the daemon. The rest is made anew with the programs.
 const PINNED: [&str; 13] = [
-    "CONTROL", "IMAGE", "BUCKETS", "FLOWS", "DATAGRAM", "BLOCKED", "INTERFACE", "PAIR_SLOTS", "PAIR_NEXT", "PAIR_COUNTERS",
-    "RULE_COUNTERS", "EVENT_BUDGET", RING,
+    "CONTROL",
+    "IMAGE",
+    "BUCKETS",
+    "FLOWS",
+    "DATAGRAM",
+    "BLOCKED",
+    "INTERFACE",
+    "PAIR_SLOTS",
+    "PAIR_NEXT",
+    "PAIR_COUNTERS",
+    "RULE_COUNTERS",
+    "EVENT_BUDGET",
+    RING,
 ];
 /// The ring outlives its set: the daemon goes on reading it.
 const RING: &str = "EVENTS";
@@ -323,7 +334,8 @@ fn pinned_sizes(maps: &Path, wanted: &Sizes) -> Option<Sizes> {
     if PINNED.iter().any(|name| info(name).is_none()) {
         return None;
     }
-    let entries = |name: &str, size: usize| info(name).filter(|(value, _)| *value as usize == size).map(|(_, entries)| entries);
+    let entries =
+        |name: &str, size: usize| info(name).filter(|(value, _)| *value as usize == size).map(|(_, entries)| entries);
     let pairs = entries("PAIR_SLOTS", 8)?;
     let sizes = Sizes {
         zones: pairs.isqrt(),
@@ -340,7 +352,8 @@ fn pinned_sizes(maps: &Path, wanted: &Sizes) -> Option<Sizes> {
 
 fn mapping<T>(ebpf: &mut Ebpf, name: &'static str, len: usize) -> Result<Mapping<T>, DatapathError> {
     let Some(Map::Array(map)) = ebpf.map(name) else { return Err(DatapathError::Missing(name)) };
-    Mapping::new(map.fd().as_fd(), len).map_err(|source| DatapathError::system(format!("map {name} into memory"), source))
+    Mapping::new(map.fd().as_fd(), len)
+        .map_err(|source| DatapathError::system(format!("map {name} into memory"), source))
 }
 
 /// Removes the pins of a set, but for the ring's.
@@ -357,8 +370,11 @@ fn remove_maps(maps: &Path) -> Result<(), DatapathError> {
 }
 
 fn make_folder(path: &Path) -> Result<(), DatapathError> {
-    fs::create_dir_all(path)
-        .map_err(|why| DatapathError::Pin { what: "make the folder of", path: path.into(), why: why.to_string() })
+    fs::create_dir_all(path).map_err(|why| DatapathError::Pin {
+        what: "make the folder of",
+        path: path.into(),
+        why: why.to_string(),
+    })
 }
 
 fn remove_folder(path: &Path) -> Result<(), DatapathError> {
@@ -374,5 +390,9 @@ fn random() -> Result<u64, DatapathError> {
     let mut bytes = [0; 8];
     // SAFETY: the buffer is ours and as long as we say.
     let got = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
-    if got == 8 { Ok(u64::from_ne_bytes(bytes)) } else { Err(DatapathError::system("getrandom", io::Error::last_os_error())) }
+    if got == 8 {
+        Ok(u64::from_ne_bytes(bytes))
+    } else {
+        Err(DatapathError::system("getrandom", io::Error::last_os_error()))
+    }
 }

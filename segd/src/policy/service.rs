@@ -72,7 +72,8 @@ const ICMPV6_TYPES: &[(&str, u8)] = &[
     ("mldv2-report", 143),
 ];
 
-const FORMS: &str = "write tcp/PORT, tcp/LOW-HIGH, udp/…, sctp/…, icmp, icmp/TYPE, icmpv6, icmpv6/TYPE, proto/NUMBER or any";
+const FORMS: &str =
+    "write tcp/PORT, tcp/LOW-HIGH, udp/…, sctp/…, icmp, icmp/TYPE, icmpv6, icmpv6/TYPE, proto/NUMBER or any";
 
 fn error(fault: impl Into<String>, mend: impl Into<String>) -> ServiceError {
     ServiceError { fault: fault.into(), mend: mend.into() }
@@ -104,7 +105,10 @@ fn parse_type(text: &str, family: &str, names: &[(&str, u8)]) -> Result<u8, Serv
         return Ok(*number);
     }
     text.parse::<u8>().ok().filter(|_| text.bytes().all(|b| b.is_ascii_digit())).ok_or_else(|| {
-        error(format!("'{text}' is no {family} type"), format!("write a number from 0 to 255 or a name such as {family}/echo-request"))
+        error(
+            format!("'{text}' is no {family} type"),
+            format!("write a number from 0 to 255 or a name such as {family}/echo-request"),
+        )
     })
 }
 
@@ -120,9 +124,10 @@ impl FromStr for Service {
             ("tcp", Some(ports)) => parse_ports(ports).map(|(low, high)| Self::Tcp(low, high)),
             ("udp", Some(ports)) => parse_ports(ports).map(|(low, high)| Self::Udp(low, high)),
             ("sctp", Some(ports)) => parse_ports(ports).map(|(low, high)| Self::Sctp(low, high)),
-            ("tcp" | "udp" | "sctp", None) => {
-                Err(error(format!("'{text}' names no port"), format!("write {text}/PORT, or {text}/0-65535 for every port")))
-            }
+            ("tcp" | "udp" | "sctp", None) => Err(error(
+                format!("'{text}' names no port"),
+                format!("write {text}/PORT, or {text}/0-65535 for every port"),
+            )),
             ("icmp", None) => Ok(Self::Icmp(None)),
             ("icmp", Some(kind)) => parse_type(kind, "icmp", ICMP_TYPES).map(|kind| Self::Icmp(Some(kind))),
             ("icmpv6", None) => Ok(Self::Icmpv6(None)),
@@ -189,7 +194,8 @@ mod tests {
 
     #[test]
     fn each_form_reads_back_as_it_is_shown() {
-        for text in ["tcp/80", "udp/0-65535", "sctp/36412", "icmp", "icmp/8", "icmpv6", "icmpv6/128", "proto/50", "any"] {
+        for text in ["tcp/80", "udp/0-65535", "sctp/36412", "icmp", "icmp/8", "icmpv6", "icmpv6/128", "proto/50", "any"]
+        {
             assert_eq!(text.parse::<Service>().unwrap().to_string(), text);
         }
     }
@@ -202,7 +208,20 @@ mod tests {
 
     #[test]
     fn faults_name_the_mend() {
-        for text in ["tcp", "tcp/65536", "tcp/9-3", "tcp/+80", "udp/", "icmp/256", "icmp/nonsense", "proto/6", "proto/256", "http", "any/1", ""] {
+        for text in [
+            "tcp",
+            "tcp/65536",
+            "tcp/9-3",
+            "tcp/+80",
+            "udp/",
+            "icmp/256",
+            "icmp/nonsense",
+            "proto/6",
+            "proto/256",
+            "http",
+            "any/1",
+            "",
+        ] {
             let error = text.parse::<Service>().unwrap_err();
             assert!(!error.fault.is_empty() && !error.mend.is_empty(), "{text}");
         }

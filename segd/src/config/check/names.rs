@@ -39,7 +39,11 @@ impl<'w> Names<'w> {
             return Some(ZoneName(name.to_owned()));
         }
         if name == QUARANTINE {
-            findings.fault(word.spot, "no rule can name the zone quarantine", "hosts get there by `segctl quarantine ADDR`; a failsafe is all that reaches them");
+            findings.fault(
+                word.spot,
+                "no rule can name the zone quarantine",
+                "hosts get there by `segctl quarantine ADDR`; a failsafe is all that reaches them",
+            );
         } else if !self.unread.may_define(name) {
             let known = self.zones.iter().copied().chain([ZoneName::HOST, ZoneName::UNZONED]);
             Self::unknown("zone", word, known, "or define it under 'zones'", findings);
@@ -64,12 +68,24 @@ impl<'w> Names<'w> {
             return elements.to_vec();
         }
         if !self.unread.may_define(&word.value) {
-            Self::unknown("service", word, self.services.keys().copied(), "or define it under 'services', or write tcp/PORT, udp/PORT, icmp/TYPE", findings);
+            Self::unknown(
+                "service",
+                word,
+                self.services.keys().copied(),
+                "or define it under 'services', or write tcp/PORT, udp/PORT, icmp/TYPE",
+                findings,
+            );
         }
         Vec::new()
     }
 
-    fn unknown<'k>(what: &str, word: &At<String>, known: impl Iterator<Item = &'k str>, otherwise: &str, findings: &mut Findings<'_>) {
+    fn unknown<'k>(
+        what: &str,
+        word: &At<String>,
+        known: impl Iterator<Item = &'k str>,
+        otherwise: &str,
+        findings: &mut Findings<'_>,
+    ) {
         let guess = if findings.is_full() { None } else { nearest(&word.value, known.take(GUESSED)) };
         let mend = match guess {
             Some(name) => format!("write '{name}', {otherwise}"),
@@ -105,7 +121,10 @@ pub(super) fn spelling(what: &str, name: &At<String>, also: &str, findings: &mut
     let fits = word.starts_with(plain) && word.chars().all(|c| plain(c) || also.contains(c)) && word.len() <= LONGEST;
     if !fits {
         let also: Vec<String> = also.chars().map(|c| format!("'{c}'")).collect();
-        let rule = format!("a {what} is made of a-z, 0-9 and {}, starts with a letter or digit, and has at most {LONGEST} characters", also.join(" and "));
+        let rule = format!(
+            "a {what} is made of a-z, 0-9 and {}, starts with a letter or digit, and has at most {LONGEST} characters",
+            also.join(" and ")
+        );
         let mend = match repaired(word, &also.join("")) {
             Some(better) => format!("write {better}; {rule}"),
             None => rule,
@@ -124,10 +143,19 @@ fn repaired(word: &str, also: &str) -> Option<String> {
 }
 
 /// Where each name was first defined; says it when one is defined again. `true` for the first definition.
-pub(super) fn first<'n>(what: &str, name: &'n At<String>, seen: &mut BTreeMap<&'n str, Spot>, findings: &mut Findings<'_>) -> bool {
+pub(super) fn first<'n>(
+    what: &str,
+    name: &'n At<String>,
+    seen: &mut BTreeMap<&'n str, Spot>,
+    findings: &mut Findings<'_>,
+) -> bool {
     if let Some(first) = seen.get(name.value.as_str()) {
         let place = findings.place(*first);
-        findings.fault(name.spot, format!("{what} {} is defined twice; first in {place}", quoted(&name.value)), "give one of them another name, or remove it");
+        findings.fault(
+            name.spot,
+            format!("{what} {} is defined twice; first in {place}", quoted(&name.value)),
+            "give one of them another name, or remove it",
+        );
         return false;
     }
     seen.insert(&name.value, name.spot);

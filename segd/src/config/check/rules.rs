@@ -11,7 +11,12 @@ use crate::config::written::{WrittenPair, WrittenRule};
 use crate::policy::{Mode, PairMode, Rule, RuleId, Service, ZoneRef};
 
 /// Checks all rules, in file order.
-pub(super) fn rules(written: &[WrittenRule], names: &Names<'_>, now: Timestamp, findings: &mut Findings<'_>) -> Vec<Rule> {
+pub(super) fn rules(
+    written: &[WrittenRule],
+    names: &Names<'_>,
+    now: Timestamp,
+    findings: &mut Findings<'_>,
+) -> Vec<Rule> {
     let mut seen = BTreeMap::new();
     let mut checked = Vec::with_capacity(written.len());
     for rule in written {
@@ -53,7 +58,12 @@ fn one(rule: &WrittenRule, names: &Names<'_>, now: Timestamp, findings: &mut Fin
 }
 
 /// One side of a rule, each zone once.
-fn side(key: &str, words: Option<&At<Vec<At<String>>>>, names: &Names<'_>, findings: &mut Findings<'_>) -> Vec<ZoneRef> {
+fn side(
+    key: &str,
+    words: Option<&At<Vec<At<String>>>>,
+    names: &Names<'_>,
+    findings: &mut Findings<'_>,
+) -> Vec<ZoneRef> {
     let Some(words) = words else { return Vec::new() };
     if words.value.is_empty() {
         findings.fault(words.spot, format!("'{key}' names no zone"), "name a zone, or write any");
@@ -91,12 +101,22 @@ fn is_between_zones(rule: &WrittenRule) -> bool {
     }
 }
 
-fn answered(key: &str, given: Option<&String>, written: Option<&At<String>>, rule: &WrittenRule, findings: &mut Findings<'_>) {
+fn answered(
+    key: &str,
+    given: Option<&String>,
+    written: Option<&At<String>>,
+    rule: &WrittenRule,
+    findings: &mut Findings<'_>,
+) {
     if given.is_some() {
         return;
     }
     let name = rule.id.as_ref().map_or_else(String::new, |id| format!(" {}", quoted(&id.value)));
-    let mend = if key == "reason" { "write why it is needed: reason: Nightly reconciliation reads the ledger" } else { "write who answers for it: approved_by: finance-lead@example.com" };
+    let mend = if key == "reason" {
+        "write why it is needed: reason: Nightly reconciliation reads the ledger"
+    } else {
+        "write who answers for it: approved_by: finance-lead@example.com"
+    };
     let spot = written.map_or(rule.spot, |word| word.spot);
     findings.fault(spot, format!("rule{name} goes from one zone to another and has no '{key}'"), mend);
 }
@@ -104,12 +124,20 @@ fn answered(key: &str, given: Option<&String>, written: Option<&At<String>>, rul
 /// A time that has passed is a warning: the rule is loaded as expired.
 fn expiry(word: &At<String>, rule: &WrittenRule, now: Timestamp, findings: &mut Findings<'_>) -> Option<Timestamp> {
     let Ok(time) = word.value.trim().parse::<Timestamp>() else {
-        findings.fault(word.spot, format!("{} is no point in time", quoted(&word.value)), "write it as RFC 3339, with its zone: 2027-06-30T00:00:00Z");
+        findings.fault(
+            word.spot,
+            format!("{} is no point in time", quoted(&word.value)),
+            "write it as RFC 3339, with its zone: 2027-06-30T00:00:00Z",
+        );
         return None;
     };
     if time <= now {
         let name = rule.id.as_ref().map_or_else(String::new, |id| format!(" {}", quoted(&id.value)));
-        findings.warn(word.spot, format!("rule{name} expired at {time}; it is loaded and allows nothing"), "remove it, or give it a later date if it is still wanted");
+        findings.warn(
+            word.spot,
+            format!("rule{name} expired at {time}; it is loaded and allows nothing"),
+            "remove it, or give it a later date if it is still wanted",
+        );
     }
     Some(time)
 }

@@ -12,8 +12,12 @@ use crate::policy::{Essential, Failsafe, InterfaceSelector, Limits};
 
 /// More entries than that would be gigabytes of memory that is taken at start.
 const MOST_ENTRIES: u64 = 16_777_216;
-const ESSENTIALS: &[(&str, Essential)] =
-    &[("arp", Essential::Arp), ("ndp", Essential::Ndp), ("dhcp-client", Essential::DhcpClient), ("mld", Essential::Mld)];
+const ESSENTIALS: &[(&str, Essential)] = &[
+    ("arp", Essential::Arp),
+    ("ndp", Essential::Ndp),
+    ("dhcp-client", Essential::DhcpClient),
+    ("mld", Essential::Mld),
+];
 
 /// Which interfaces are guarded. A glob stands there once, so that it has one hook.
 pub(super) fn interfaces(written: &[WrittenInterface], findings: &mut Findings<'_>) -> Vec<InterfaceSelector> {
@@ -29,15 +33,25 @@ pub(super) fn interfaces(written: &[WrittenInterface], findings: &mut Findings<'
 }
 
 /// What no policy ever blocks. Half a failsafe is a fault: whoever wrote it counts on it.
-pub(super) fn failsafe(written: Option<&At<WrittenFailsafe>>, names: &Names<'_>, findings: &mut Findings<'_>) -> Failsafe {
-    let Some(At { value, spot }) = written.filter(|at| !at.value.from.is_empty() || !at.value.services.is_empty()) else {
+pub(super) fn failsafe(
+    written: Option<&At<WrittenFailsafe>>,
+    names: &Names<'_>,
+    findings: &mut Findings<'_>,
+) -> Failsafe {
+    let Some(At { value, spot }) = written.filter(|at| !at.value.from.is_empty() || !at.value.services.is_empty())
+    else {
         let name = findings.name(0).to_owned();
         let mend = "name the network of the admins, and write failsafe: { from: [10.0.0.0/24], services: [tcp/22] }";
-        findings.warn_of_file(0, Fault::of_file(name, "there is no failsafe: a wrong policy can lock everybody out", mend));
+        findings
+            .warn_of_file(0, Fault::of_file(name, "there is no failsafe: a wrong policy can lock everybody out", mend));
         return Failsafe::default();
     };
     if value.from.is_empty() {
-        findings.fault(*spot, "the failsafe has services and no 'from'", "write from: [10.0.0.0/24], the network of the admins");
+        findings.fault(
+            *spot,
+            "the failsafe has services and no 'from'",
+            "write from: [10.0.0.0/24], the network of the admins",
+        );
     }
     if value.services.is_empty() {
         findings.fault(*spot, "the failsafe has a 'from' and no services", "write services: [tcp/22]");

@@ -28,7 +28,11 @@ pub(super) fn check(written: &[WrittenService], findings: &mut Findings<'_>) -> 
 
 fn elements(service: &WrittenService, findings: &mut Findings<'_>) -> Vec<Service> {
     if service.elements.is_empty() {
-        findings.fault(service.name.spot, format!("service {} is empty", quoted(&service.name.value)), "write [tcp/443], or remove the service");
+        findings.fault(
+            service.name.spot,
+            format!("service {} is empty", quoted(&service.name.value)),
+            "write [tcp/443], or remove the service",
+        );
     }
     let mut parsed = Vec::with_capacity(service.elements.len());
     for word in &service.elements {
@@ -36,7 +40,11 @@ fn elements(service: &WrittenService, findings: &mut Findings<'_>) -> Vec<Servic
             parsed.extend(literal(word, findings));
         } else {
             let message = format!("{} is not a protocol with its ports", quoted(&word.value));
-            findings.fault(word.spot, message, "a named service is made of literals: write tcp/PORT, udp/PORT, icmp/TYPE and the like");
+            findings.fault(
+                word.spot,
+                message,
+                "a named service is made of literals: write tcp/PORT, udp/PORT, icmp/TYPE and the like",
+            );
         }
     }
     parsed

@@ -9,7 +9,11 @@ use crate::config::written::WrittenTest;
 use crate::policy::{Place, PolicyTest, Service, ZoneName};
 
 /// Checks all tests, in file order.
-pub(super) fn check(written: &[At<WrittenTest>], names: &Names<'_>, findings: &mut Findings<'_>) -> Vec<(Place, PolicyTest)> {
+pub(super) fn check(
+    written: &[At<WrittenTest>],
+    names: &Names<'_>,
+    findings: &mut Findings<'_>,
+) -> Vec<(Place, PolicyTest)> {
     let mut tests = Vec::with_capacity(written.len());
     for test in written {
         let checked = match &test.value {
@@ -29,11 +33,20 @@ pub(super) fn check(written: &[At<WrittenTest>], names: &Names<'_>, findings: &m
     tests
 }
 
-fn reach(zone: &At<String>, only_from: &[At<String>], names: &Names<'_>, findings: &mut Findings<'_>) -> Option<PolicyTest> {
+fn reach(
+    zone: &At<String>,
+    only_from: &[At<String>],
+    names: &Names<'_>,
+    findings: &mut Findings<'_>,
+) -> Option<PolicyTest> {
     let mut allowed = Vec::with_capacity(only_from.len());
     for word in only_from {
         if word.value == ZoneName::ANY {
-            findings.fault(word.spot, "a test of reach with any in it always holds", "name the zones that may reach it, or remove the test");
+            findings.fault(
+                word.spot,
+                "a test of reach with any in it always holds",
+                "name the zones that may reach it, or remove the test",
+            );
         } else {
             allowed.extend(names.zone(word, findings));
         }
@@ -49,7 +62,11 @@ fn endpoints(from: &At<String>, to: &At<String>, findings: &mut Findings<'_>) ->
     let (source, responder) = (address(from, findings), address(to, findings));
     let (source, responder) = (source?, responder?);
     if source.is_ipv4() != responder.is_ipv4() {
-        findings.fault(to.spot, format!("{source} and {responder} are of two families"), "write two IPv4 or two IPv6 addresses");
+        findings.fault(
+            to.spot,
+            format!("{source} and {responder} are of two families"),
+            "write two IPv4 or two IPv6 addresses",
+        );
         return None;
     }
     Some((source, responder))
@@ -59,7 +76,11 @@ fn address(word: &At<String>, findings: &mut Findings<'_>) -> Option<IpAddr> {
     if let Ok(address) = word.value.trim().parse() {
         return Some(address);
     }
-    findings.fault(word.spot, format!("{} is no address", quoted(&word.value)), "a test asks about two single addresses, such as 10.20.0.10 or \"fd00:20::10\"");
+    findings.fault(
+        word.spot,
+        format!("{} is no address", quoted(&word.value)),
+        "a test asks about two single addresses, such as 10.20.0.10 or \"fd00:20::10\"",
+    );
     None
 }
 
@@ -68,7 +89,9 @@ fn exactly_one(word: &At<String>, names: &Names<'_>, findings: &mut Findings<'_>
     let services = names.services(word, findings);
     let mend = match services.as_slice() {
         [] => return None,
-        [Service::Tcp(low, high) | Service::Udp(low, high) | Service::Sctp(low, high)] if low == high => return Some(services[0]),
+        [Service::Tcp(low, high) | Service::Udp(low, high) | Service::Sctp(low, high)] if low == high => {
+            return Some(services[0]);
+        }
         [Service::Icmp(Some(_)) | Service::Icmpv6(Some(_)) | Service::Proto(_)] => return Some(services[0]),
         [Service::Icmp(None)] => "name a type, such as icmp/echo-request",
         [Service::Icmpv6(None)] => "name a type, such as icmpv6/echo-request",

@@ -49,11 +49,17 @@ fn name(name: &At<String>, findings: &mut Findings<'_>) {
 
 fn one<'w>(zone: &'w WrittenZone, owners: &mut Owners<'w>, findings: &mut Findings<'_>) -> Zone {
     if zone.networks.is_empty() {
-        findings.fault(zone.name.spot, format!("zone {} is empty", quoted(&zone.name.value)), "write networks: [10.20.0.0/24], or remove the zone");
+        findings.fault(
+            zone.name.spot,
+            format!("zone {} is empty", quoted(&zone.name.value)),
+            "write networks: [10.20.0.0/24], or remove the zone",
+        );
     }
     let mut networks = Vec::with_capacity(zone.networks.len());
     for word in &zone.networks {
-        networks.extend(network(word, findings).filter(|network| is_free(*network, word.spot, &zone.name.value, owners, findings)));
+        networks.extend(
+            network(word, findings).filter(|network| is_free(*network, word.spot, &zone.name.value, owners, findings)),
+        );
     }
     Zone {
         name: ZoneName(zone.name.value.clone()),
@@ -66,17 +72,31 @@ fn one<'w>(zone: &'w WrittenZone, owners: &mut Owners<'w>, findings: &mut Findin
 }
 
 /// Whether nobody has the prefix yet. The same zone naming it again is only worth a warning.
-fn is_free<'w>(network: IpNet, spot: Spot, zone: &'w str, owners: &mut Owners<'w>, findings: &mut Findings<'_>) -> bool {
+fn is_free<'w>(
+    network: IpNet,
+    spot: Spot,
+    zone: &'w str,
+    owners: &mut Owners<'w>,
+    findings: &mut Findings<'_>,
+) -> bool {
     let Some((owner, first)) = owners.get(&network) else {
         owners.insert(network, (zone, spot));
         return true;
     };
     let place = findings.place(*first);
     if *owner == zone {
-        findings.warn(spot, format!("{network} stands in zone '{zone}' twice; first in {place}"), "remove one of the two");
+        findings.warn(
+            spot,
+            format!("{network} stands in zone '{zone}' twice; first in {place}"),
+            "remove one of the two",
+        );
     } else {
         let message = format!("{network} is in zone {} already; see {place}", quoted(owner));
-        findings.fault(spot, message, "an address has one zone: remove it from one of the two, or write a longer prefix for a part of it");
+        findings.fault(
+            spot,
+            message,
+            "an address has one zone: remove it from one of the two, or write a longer prefix for a part of it",
+        );
     }
     false
 }
@@ -93,7 +113,11 @@ pub(super) fn network(word: &At<String>, findings: &mut Findings<'_>) -> Option<
         && let Some(v4) = v6.addr().to_ipv4_mapped()
         && v6.prefix_len() >= 96
     {
-        findings.fault(word.spot, format!("{text} is an IPv4 network in IPv6 clothes"), format!("write {v4}/{}", v6.prefix_len() - 96));
+        findings.fault(
+            word.spot,
+            format!("{text} is an IPv4 network in IPv6 clothes"),
+            format!("write {v4}/{}", v6.prefix_len() - 96),
+        );
         return None;
     }
     if network.trunc() != network {
@@ -108,28 +132,45 @@ pub(super) fn network(word: &At<String>, findings: &mut Findings<'_>) -> Option<
 fn why_no_network(text: &str) -> (String, String) {
     if let Ok(address) = text.parse::<IpAddr>() {
         let single = if address.is_ipv4() { 32 } else { 128 };
-        return (format!("{text} has no prefix length"), format!("write {text}/{single} for the one host, or the length of its network"));
+        return (
+            format!("{text} has no prefix length"),
+            format!("write {text}/{single} for the one host, or the length of its network"),
+        );
     }
     if let Some((address, length)) = text.split_once('/')
         && let Ok(address) = address.parse::<IpAddr>()
     {
         let longest = if address.is_ipv4() { 32 } else { 128 };
-        return (format!("{} is no prefix length for {address}", quoted(length)), format!("write a length from 0 to {longest}"));
+        return (
+            format!("{} is no prefix length for {address}", quoted(length)),
+            format!("write a length from 0 to {longest}"),
+        );
     }
-    (format!("{} is no network", quoted(text)), "write ADDRESS/LENGTH, such as 10.20.0.0/24 or \"fd00:20::/64\"".to_owned())
+    (
+        format!("{} is no network", quoted(text)),
+        "write ADDRESS/LENGTH, such as 10.20.0.0/24 or \"fd00:20::/64\"".to_owned(),
+    )
 }
 
 /// Parses a shell-style glob over names of interfaces.
 pub(super) fn interface_glob(word: &At<String>, findings: &mut Findings<'_>) -> Option<Pattern> {
     let text = word.value.as_str();
     if text.is_empty() || text.contains(|c: char| c == '/' || c.is_whitespace() || c.is_control()) {
-        findings.fault(word.spot, format!("no interface can be called {}", quoted(text)), "write a name or a shell-style glob such as \"lan*\"");
+        findings.fault(
+            word.spot,
+            format!("no interface can be called {}", quoted(text)),
+            "write a name or a shell-style glob such as \"lan*\"",
+        );
         return None;
     }
     match Pattern::new(text) {
         Ok(pattern) => Some(pattern),
         Err(error) => {
-            findings.fault(word.spot, format!("{} is no shell-style glob: {}", quoted(text), error.msg), "write a name, or one with *, ? and [abc] in it");
+            findings.fault(
+                word.spot,
+                format!("{} is no shell-style glob: {}", quoted(text), error.msg),
+                "write a name, or one with *, ? and [abc] in it",
+            );
             None
         }
     }

@@ -34,9 +34,19 @@ impl NewRule {
     /// The fields that are written, in their order. One zone alone is written as a word.
     fn fields(&self) -> Vec<(&'static str, Model)> {
         let zones = |names: &[String]| if let [name] = names { json!(name) } else { json!(names) };
-        let mut fields = vec![("id", json!(self.id)), ("from", zones(&self.from)), ("to", zones(&self.to)), ("services", json!(self.services))];
+        let mut fields = vec![
+            ("id", json!(self.id)),
+            ("from", zones(&self.from)),
+            ("to", zones(&self.to)),
+            ("services", json!(self.services)),
+        ];
         let expires = self.expires.map(|time| time.to_string());
-        let optional = [("reason", &self.reason), ("approved_by", &self.approved_by), ("ticket", &self.ticket), ("expires", &expires)];
+        let optional = [
+            ("reason", &self.reason),
+            ("approved_by", &self.approved_by),
+            ("ticket", &self.ticket),
+            ("expires", &expires),
+        ];
         fields.extend(optional.into_iter().filter_map(|(key, text)| Some((key, json!(text.as_ref()?)))));
         if self.mode != Mode::Enforce {
             fields.push(("mode", json!(self.mode.to_string())));
@@ -54,7 +64,9 @@ impl NewRule {
 
     /// As a block mapping, one key a line.
     pub(super) fn yaml(&self) -> String {
-        self.fields().into_iter().fold(String::new(), |text, (key, value)| text + key + ": " + &flow(key, &value) + "\n")
+        self.fields()
+            .into_iter()
+            .fold(String::new(), |text, (key, value)| text + key + ": " + &flow(key, &value) + "\n")
     }
 }
 
@@ -79,7 +91,8 @@ fn flow(key: &str, value: &Model) -> String {
 fn scalar(text: &str) -> String {
     let begins = |c: char| c.is_ascii_alphanumeric();
     let inside = |c: char| c.is_ascii_alphanumeric() || " _-./@+".contains(c);
-    let ambiguous = ["true", "false", "yes", "no", "on", "off", "null", "y", "n"].contains(&text.to_ascii_lowercase().as_str());
+    let ambiguous =
+        ["true", "false", "yes", "no", "on", "off", "null", "y", "n"].contains(&text.to_ascii_lowercase().as_str());
     let plain = text.starts_with(begins) && text.chars().all(inside) && !text.ends_with(' ') && !ambiguous;
     if plain && text.parse::<f64>().is_err() { text.to_owned() } else { Model::from(text).to_string() }
 }

@@ -31,7 +31,9 @@ pub enum DropinError {
     #[error("{FILE} has no rule '{0}'; if it stands in a file that was written by hand, remove it there")]
     NoSuchRule(String),
     /// The edited text would not say exactly what it should.
-    #[error("{FILE} was not changed: {what} is not possible in the way it is laid out; make the change by hand and apply it")]
+    #[error(
+        "{FILE} was not changed: {what} is not possible in the way it is laid out; make the change by hand and apply it"
+    )]
     NotEditable {
         /// What was tried.
         what: String,
@@ -181,7 +183,8 @@ fn comments_kept(before: &str, after: &str, removed: Option<&Node>) -> Option<bo
     });
     let mut left: Vec<String> = tree::comments(after)?.into_iter().map(|(_, words)| words).collect();
     left.sort_unstable();
-    let mut wanted: Vec<String> = tree::comments(before)?.into_iter().filter(|(at, _)| !gone.contains(at)).map(|(_, words)| words).collect();
+    let mut wanted: Vec<String> =
+        tree::comments(before)?.into_iter().filter(|(at, _)| !gone.contains(at)).map(|(_, words)| words).collect();
     wanted.sort_unstable();
     let mut left = left.into_iter();
     Some(wanted.iter().all(|words| left.any(|other| other == *words)))

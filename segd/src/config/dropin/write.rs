@@ -32,12 +32,15 @@ pub fn write_atomically(path: &Path, text: &str) -> Result<(), WriteError> {
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(folder).map_err(failed("making its folder"))?;
-    let mut file = tempfile::Builder::new().prefix(".segd-").tempfile_in(folder).map_err(failed("making a file beside it"))?;
+    let mut file =
+        tempfile::Builder::new().prefix(".segd-").tempfile_in(folder).map_err(failed("making a file beside it"))?;
     file.write_all(text.as_bytes()).map_err(failed("writing"))?;
     dress(&file, fs::metadata(&target).ok().as_ref()).map_err(failed("setting mode and owner"))?;
     file.as_file().sync_all().map_err(failed("fsync"))?;
     file.persist(&target).map_err(|error| failed("renaming")(error.error))?;
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed("fsync of the folder, after the new file was in place"))
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(failed("fsync of the folder, after the new file was in place"))
 }
 
 /// Gives the new file what the old one had. The owner comes first: changing it may take mode bits away.
