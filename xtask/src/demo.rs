@@ -14,7 +14,7 @@ pub(crate) fn run_demo(keep: bool) -> Result<()> {
              `sudo -E env \"PATH=$PATH\" cargo xtask demo`"
         );
     }
-    setup::check()?;
+    setup::install()?;
     run(&mut cargo(&["build", "--quiet", "--locked", "-p", "segd", "-p", "segctl", "-p", "segd-tests", "--bins"]))?;
     let mut demo = cargo(&["run", "--quiet", "--locked", "-p", "segd-tests", "--bin", "segd-demo", "--"]);
     if keep {

@@ -18,7 +18,7 @@ struct Tally {
 
 /// Unit tests first, then what needs the built programs and root.
 pub(crate) fn run_all() -> Result<()> {
-    setup::check()?;
+    setup::install()?;
     run(&mut cargo(&["build", "--workspace", "--locked"]))?;
     let skips = tempfile::NamedTempFile::new().context("could not make a file that counts skipped tests")?;
     let mut tally = Tally::default();
