@@ -10,7 +10,7 @@ use aya::programs::tc::TcAttachOptions;
 use aya::programs::{LinkOrder, ProgramError, TcAttachType, XdpMode};
 
 use super::raw::{detach_pinned_link, pinned_link_ifindex};
-use super::set::{MapSet, full_words};
+use super::set::{MapSet, XDP, full_words};
 use super::{DatapathError, Hook};
 use crate::interfaces::Link;
 
@@ -120,7 +120,7 @@ impl Links {
                 }
             }
         }
-        Ok(())
+        set.forget_others()
     }
 
     /// Attaches what `hook` takes and is not there, then lets go what another hook held.
@@ -242,7 +242,7 @@ fn replace(maps: &mut MapSet, seat: Seat, pin: &Path) -> Result<(), String> {
     let link: FdLink = PinnedLink::from_pin(pin).map_err(|error| full_words(&error))?.into();
     match seat {
         Seat::Xdp | Seat::XdpGeneric => {
-            let program = maps.xdp().map_err(|error| error.to_string())?;
+            let program = maps.xdp(XDP).map_err(|error| error.to_string())?;
             let id = program.attach_to_link(link.try_into().map_err(|_| "not an XDP link")?).map_err(words)?;
             // The pin keeps it attached; the program must not let it go when it is dropped.
             drop(program.take_link(id).map_err(words)?);
@@ -258,7 +258,7 @@ fn replace(maps: &mut MapSet, seat: Seat, pin: &Path) -> Result<(), String> {
 
 const fn program_of(seat: Seat) -> &'static str {
     match seat {
-        Seat::Xdp | Seat::XdpGeneric => "segd_xdp",
+        Seat::Xdp | Seat::XdpGeneric => XDP,
         Seat::Note => "segd_note",
         Seat::Ingress => "segd_ingress",
         Seat::Egress => "segd_egress",
@@ -276,7 +276,7 @@ fn attach(maps: &mut MapSet, seat: Seat, link: &Link) -> Result<FdLink, String> 
 }
 
 fn attach_xdp(maps: &mut MapSet, link: &Link, mode: XdpMode) -> Result<FdLink, String> {
-    let program = maps.xdp().map_err(|error| error.to_string())?;
+    let program = maps.xdp(XDP).map_err(|error| error.to_string())?;
     let id = program.attach_to_if_index(link.index, mode).map_err(|error| why_not(&error))?;
     let link = program.take_link(id).map_err(|error| full_words(&error))?;
     // Without a link anybody could take it off: dropping it here does.

@@ -7,8 +7,8 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use aya::maps::{Array, Map, MapData, PerCpuArray, PerCpuValues, RingBuf};
-use aya::programs::{SchedClassifier, TestRun, TestRunOptions, Xdp};
+use aya::maps::{Array, Map, MapData, PerCpuArray, PerCpuValues, ProgramArray, RingBuf};
+use aya::programs::{ProgramError, ProgramFd, SchedClassifier, TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use jiff::Timestamp;
 use segd_common::ABI;
@@ -39,6 +39,10 @@ const PINNED: [&str; 13] = [
     "EVENT_BUDGET",
     RING,
 ];
+/// The programs that take the whole way, called by those that are attached. The kernel empties such a map when nobody holds
+/// it any more, so each load pins its own: programs of two builds must never call each other.
+const WHOLE_XDP: &str = "WHOLE_XDP";
+const WHOLE_TC: &str = "WHOLE_TC";
 /// The ring outlives its set: the daemon goes on reading it.
 const RING: &str = "EVENTS";
 /// Seconds for which connections that were open before the first start are adopted.
@@ -46,9 +50,17 @@ const ADOPTION_SECS: u64 = 60;
 /// Events a second and CPU.
 const EVENT_RATE: u32 = 2000;
 
+/// What is attached on the way in, and what it calls.
+pub(super) const XDP: &str = "segd_xdp";
+const XDP_WHOLE: &str = "segd_xdp_whole";
+/// What the attached TC programs call, in the order of the map.
+const TC_WHOLE: [&str; 2] = ["segd_ingress_whole", "segd_egress_whole"];
+
 /// Programs and maps, open.
 pub(super) struct MapSet {
     ebpf: Ebpf,
+    /// Where this load pins what its programs call.
+    called: PathBuf,
     pub(super) sizes: Sizes,
     /// An earlier daemon's maps were taken over.
     pub(super) adopted: bool,
@@ -72,6 +84,9 @@ fn folder(dir: &Path) -> PathBuf {
     dir.join(format!("maps_{ABI}"))
 }
 
+/// What the folders begin with in which each load pins what its programs call.
+const CALLED: &str = "called_";
+
 impl MapSet {
     /// Opens the pinned set if it fits, else makes one.
     pub(super) fn open(dir: &Path, wanted: &Sizes) -> Result<Self, DatapathError> {
@@ -84,8 +99,10 @@ impl MapSet {
             remove_maps(&maps)?;
         }
         make_folder(&maps)?;
-        let ebpf = load(&maps, &sizes)?;
-        let mut set = Self::map(ebpf, sizes, adopted)?;
+        let called = dir.join(format!("{CALLED}{:016x}", random()?));
+        make_folder(&called)?;
+        let ebpf = load(&maps, &called, &sizes)?;
+        let mut set = Self::map(ebpf, called, sizes, adopted)?;
         set.load_programs()?;
         set.configure()?;
         set.take_in(carry)?;
@@ -136,7 +153,7 @@ impl MapSet {
         map.set(index, value, 0).map_err(|error| DatapathError::map(format!("write {name}"), &error))
     }
 
-    fn map(mut ebpf: Ebpf, sizes: Sizes, adopted: bool) -> Result<Self, DatapathError> {
+    fn map(mut ebpf: Ebpf, called: PathBuf, sizes: Sizes, adopted: bool) -> Result<Self, DatapathError> {
         let entries = sizes.buckets as usize;
         Ok(Self {
             control: mapping(&mut ebpf, "CONTROL", 1)?,
@@ -145,6 +162,7 @@ impl MapSet {
             flows: mapping(&mut ebpf, "FLOWS", entries * WAYS as usize)?,
             pair_slots: mapping(&mut ebpf, "PAIR_SLOTS", sizes.pairs() as usize)?,
             ebpf,
+            called,
             sizes,
             adopted,
             last_generation: 0,
@@ -152,11 +170,31 @@ impl MapSet {
     }
 
     fn load_programs(&mut self) -> Result<(), DatapathError> {
-        refused("segd_xdp", self.xdp()?.load())?;
-        for name in ["segd_ingress", "segd_egress", "segd_note", "segd_clock"] {
+        for name in [XDP, XDP_WHOLE] {
+            refused(name, self.xdp(name)?.load())?;
+        }
+        for name in ["segd_ingress", "segd_egress", "segd_note", "segd_clock"].into_iter().chain(TC_WHOLE) {
             refused(name, self.classifier(name)?.load())?;
         }
+        let whole = self.xdp(XDP_WHOLE)?.fd().map_err(|error| unloaded(XDP_WHOLE, &error))?.try_clone();
+        self.set_program(WHOLE_XDP, 0, &whole.map_err(|error| DatapathError::system("duplicate a program", error))?)?;
+        for (index, name) in (0..).zip(TC_WHOLE) {
+            let whole = self.classifier(name)?.fd().map_err(|error| unloaded(name, &error))?.try_clone();
+            self.set_program(
+                WHOLE_TC,
+                index,
+                &whole.map_err(|error| DatapathError::system("duplicate a program", error))?,
+            )?;
+        }
         Ok(())
+    }
+
+    /// Names the program that takes the whole way. Those that are attached go over to it with their next packet.
+    fn set_program(&mut self, name: &'static str, index: u32, program: &ProgramFd) -> Result<(), DatapathError> {
+        let map = self.ebpf.map_mut(name).ok_or(DatapathError::Missing(name))?;
+        let mut map: ProgramArray<_> =
+            ProgramArray::try_from(map).map_err(|error| DatapathError::map(format!("open {name}"), &error))?;
+        map.set(index, program, 0).map_err(|error| DatapathError::map(format!("write {name}"), &error))
     }
 
     /// Fills in what the programs read beside the policy. A set that was taken over keeps its seed and its time.
@@ -208,9 +246,9 @@ impl MapSet {
         self.control.read(0).and_then(|control| control.root(now).copied()).unwrap_or_default()
     }
 
-    pub(super) fn xdp(&mut self) -> Result<&mut Xdp, DatapathError> {
-        let program = self.ebpf.program_mut("segd_xdp").ok_or(DatapathError::Missing("segd_xdp"))?;
-        program.try_into().map_err(|_| DatapathError::Missing("segd_xdp"))
+    pub(super) fn xdp(&mut self, name: &'static str) -> Result<&mut Xdp, DatapathError> {
+        let program = self.ebpf.program_mut(name).ok_or(DatapathError::Missing(name))?;
+        program.try_into().map_err(|_| DatapathError::Missing(name))
     }
 
     pub(super) fn classifier(&mut self, name: &'static str) -> Result<&mut SchedClassifier, DatapathError> {
@@ -267,6 +305,17 @@ impl MapSet {
         self.set_array("INTERFACE", place, value)
     }
 
+    /// Lets go what earlier loads called, once none of their programs is attached any more.
+    pub(super) fn forget_others(&self) -> Result<(), DatapathError> {
+        let Some(dir) = self.called.parent() else { return Ok(()) };
+        for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+            if entry.file_name().to_string_lossy().starts_with(CALLED) && entry.path() != self.called {
+                remove_folder(&entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
     /// Removes the pins of every set below `dir`.
     pub(super) fn remove(dir: &Path) -> Result<Vec<String>, DatapathError> {
         let mut gone = Vec::new();
@@ -275,6 +324,8 @@ impl MapSet {
             if name.starts_with("maps_") {
                 remove_folder(&entry.path())?;
                 gone.push(name);
+            } else if name.starts_with(CALLED) {
+                remove_folder(&entry.path())?;
             }
         }
         Ok(gone)
@@ -291,8 +342,12 @@ pub(super) fn unpack(word: u64) -> Interface {
     Interface { ifindex: word as u32, slot: (word >> 32) as u16, flags: (word >> 48) as u16 }
 }
 
-fn refused(program: &'static str, answer: Result<(), aya::programs::ProgramError>) -> Result<(), DatapathError> {
+fn refused(program: &'static str, answer: Result<(), ProgramError>) -> Result<(), DatapathError> {
     answer.map_err(|error| DatapathError::Verifier { program, words: full_words(&error) })
+}
+
+fn unloaded(program: &'static str, error: &ProgramError) -> DatapathError {
+    DatapathError::Verifier { program, words: full_words(error) }
 }
 
 /// An error with what caused it.
@@ -306,10 +361,13 @@ pub(super) fn full_words(error: &dyn std::error::Error) -> String {
     words
 }
 
-fn load(maps: &Path, sizes: &Sizes) -> Result<Ebpf, DatapathError> {
+fn load(maps: &Path, called: &Path, sizes: &Sizes) -> Result<Ebpf, DatapathError> {
     let mut loader = EbpfLoader::new();
     for name in PINNED {
         loader.map_pin_path(name, maps.join(name));
+    }
+    for name in [WHOLE_XDP, WHOLE_TC] {
+        loader.map_pin_path(name, called.join(name));
     }
     let object = object()?;
     loader
