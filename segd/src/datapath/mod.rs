@@ -14,6 +14,7 @@ mod publish;
 mod raw;
 mod set;
 mod sizes;
+mod tick;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -5,7 +5,6 @@ use std::fs;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use aya::maps::{Array, Map, MapData, PerCpuArray, PerCpuValues, RingBuf};
 use aya::programs::{SchedClassifier, TestRun, TestRunOptions, Xdp};
@@ -20,6 +19,7 @@ use segd_common::interface::{INTERFACES, Interface};
 
 use super::carry::Carry;
 use super::raw::Mapping;
+use super::tick::tick_rate;
 use super::{DatapathError, Sizes, object::object};
 use crate::compile::Clock;
 
@@ -165,23 +165,18 @@ impl MapSet {
         control.bucket_mask = self.sizes.buckets - 1;
         control.zones = self.sizes.zones;
         control.event_rate = EVENT_RATE;
-        if control.hz == 0 {
-            control.hz = self.measure_hz()?;
+        let (known, hz) = (control.hz, tick_rate()?);
+        if known != 0 && known != hz {
+            // A running kernel's rate never changes: whoever wrote the other one was wrong, and so are its deadlines.
+            tracing::warn!("the kernel ticks {hz} times a second, not {known} as the pinned maps say; corrected");
+        }
+        control.hz = hz;
+        if known == 0 {
             control.seed = random()?;
             control.adopt_until = self.jiffies()? + ADOPTION_SECS * u64::from(control.hz);
         }
         self.control.write(0, control);
         Ok(())
-    }
-
-    /// The kernel tells nobody its tick rate; it is one of four.
-    fn measure_hz(&self) -> Result<u32, DatapathError> {
-        let (start, began) = (self.jiffies()?, std::time::Instant::now());
-        std::thread::sleep(Duration::from_millis(100));
-        let (ticks, nanos) = (self.jiffies()? - start, began.elapsed().as_nanos().max(1));
-        let rate = u128::from(ticks) * 1_000_000_000 / nanos;
-        let distance = |hz: &u32| rate.abs_diff(u128::from(*hz));
-        Ok([100, 250, 300, 1000].into_iter().min_by_key(distance).unwrap_or(250))
     }
 
     /// Jiffies, now: runs a program that writes them down.

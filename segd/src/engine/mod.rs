@@ -43,7 +43,7 @@ pub use events::{Followed, Follower};
 pub use guarding::Machine;
 pub use judge::check;
 pub use refusal::Refusal;
-pub use start::{CheckedPolicy, Folders, StartError, Started, read_policy, unload};
+pub use start::{CheckedPolicy, Folders, StartError, Started, Unloaded, read_policy, unload};
 
 /// Connections that a preview of `enforce` shows.
 const PREVIEWED: usize = 50;
