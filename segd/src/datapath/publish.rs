@@ -22,7 +22,9 @@ pub(super) struct Placed {
 const EMPTY: Page = Page([0; PAGE_WORDS]);
 
 impl Placed {
-    /// Reads what an earlier daemon left: a page that is not all zero is in use. Page 0 is nobody's.
+    /// Reads what an earlier daemon left: a page that is not all zero is in use. Page 0 is nobody's. Numbers that the set
+    /// before this one used are taken last: while the programs change over, both write places of their own image into shared
+    /// connections, and to the other one they had better be places of nothing.
     pub(super) fn read(set: &MapSet) -> Self {
         let (mut known, mut free) = (HashMap::new(), Vec::new());
         for number in (1..set.image.len() as u32).rev() {
@@ -31,6 +33,7 @@ impl Placed {
                 _ => free.push(number),
             }
         }
+        free.sort_by_key(|number| (!set.used_before.contains(number), std::cmp::Reverse(*number)));
         Self { known, free }
     }
 }

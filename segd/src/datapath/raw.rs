@@ -78,6 +78,7 @@ impl<T> Drop for Mapping<T> {
 /// `enum bpf_cmd` (include/uapi/linux/bpf.h).
 const BPF_MAP_CREATE: libc::c_int = 0;
 const BPF_MAP_UPDATE_ELEM: libc::c_int = 2;
+const BPF_OBJ_PIN: libc::c_int = 6;
 const BPF_OBJ_GET: libc::c_int = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
 const BPF_LINK_DETACH: libc::c_int = 34;
@@ -110,11 +111,29 @@ struct MapUpdate {
     flags: u64,
 }
 
+/// `BPF_F_MMAPABLE`.
+const MMAPABLE: u32 = 1 << 10;
+
 fn create(map_type: u32, inner: Option<&OwnedFd>) -> io::Result<OwnedFd> {
     let inner_map_fd = inner.map_or(0, |fd| fd.as_raw_fd().cast_unsigned());
-    let wanted = MapCreate { map_type, key_size: 4, value_size: 4, max_entries: 1, map_flags: 0, inner_map_fd };
+    make(&MapCreate { map_type, key_size: 4, value_size: 4, max_entries: 1, map_flags: 0, inner_map_fd })
+}
+
+fn make(wanted: &MapCreate) -> io::Result<OwnedFd> {
     // SAFETY: the kernel just gave us this descriptor.
-    bpf(BPF_MAP_CREATE, &wanted).map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })
+    bpf(BPF_MAP_CREATE, wanted).map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// An array map that no program uses, for [`Mapping`].
+pub(super) fn create_array(value_size: u32, max_entries: u32) -> io::Result<OwnedFd> {
+    make(&MapCreate { map_type: ARRAY, key_size: 4, value_size, max_entries, map_flags: MMAPABLE, inner_map_fd: 0 })
+}
+
+/// Pins a map at a place on a bpffs that is free.
+pub(super) fn pin(map: &OwnedFd, path: &Path) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let wanted = ObjectGet { path: path.as_ptr() as u64, fd: map.as_raw_fd().cast_unsigned(), flags: 0 };
+    bpf(BPF_OBJ_PIN, &wanted).map(|_| ())
 }
 
 /// Returns when every program that was running at the call has ended.

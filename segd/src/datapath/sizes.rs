@@ -53,6 +53,18 @@ impl Sizes {
         self.pairs().min(PAIRS_AT_MOST) + 1
     }
 
+    /// These sizes, where they serve a policy for which `wanted` would be made, and else the wanted ones. A map that stays as
+    /// large as it is can be shared.
+    pub(super) fn grown_to(&self, wanted: &Self) -> Self {
+        let enough = |have: u32, wanted: u32| if have >= wanted / 2 { have } else { wanted };
+        Self {
+            zones: enough(self.zones, wanted.zones),
+            rules: enough(self.rules, wanted.rules),
+            pages: enough(self.pages, wanted.pages),
+            ..*wanted
+        }
+    }
+
     /// Whether maps of this size serve a policy for which `wanted` would be made. Those have room for twice the policy, so
     /// half of it is enough. A connection table of another size does not serve: its entries would stand in the wrong
     /// buckets.
