@@ -196,3 +196,40 @@ fn a_daemon_killed_at_any_step_of_a_growth_leaves_one_whole_set_and_loses_nothin
     assert!(until(SOON, enforcing), "{}", lab.daemon.log());
     Ok(())
 }
+
+/// The number by which the kernel counts a rule.
+fn number(lab: &Lab, rule: &str) -> Result<Option<u64>> {
+    let registry = std::fs::read_to_string(lab.daemon.state().join("registry.json"))?;
+    Ok(serde_json::from_str::<serde_json::Value>(&registry)?["rules"][rule]["number"].as_u64())
+}
+
+#[test]
+fn the_number_of_a_rule_that_is_long_gone_goes_to_another_one_with_all_counters_at_zero() -> Result<()> {
+    needs_root!();
+    let mut lab = Lab::enforcing(small())?;
+    let to = lab.office.accounting.v4();
+    let _servers = (lab.office.accounting.serves_tcp(8000)?, lab.office.accounting.serves_tcp(9000)?);
+    let allow = |lab: &Lab, id: &str, service: &str| {
+        let why = ["--reason", "a test", "--approved-by", "tests@example.com", "--id", id];
+        lab.daemon.ctl(&[&["allow", "dev", "accounting", service], &why[..]].concat())
+    };
+    allow(&lab, "brief", "tcp/8000")?;
+    assert!(lab.office.dev.reaches_tcp(to, 8000));
+    lab.daemon.ctl(&["revoke", "brief", "--reason", "done"])?;
+    let had = number(&lab, "brief")?;
+    lab.daemon.terminate()?;
+    // A month goes by.
+    let file = lab.daemon.state().join("registry.json");
+    let registry: String = std::fs::read_to_string(&file)?;
+    let gone = registry.find("\"gone\": \"").context("it is written down since when the rule is gone")? + 9;
+    std::fs::write(&file, format!("{}2020{}", &registry[..gone], &registry[gone + 4..]))?;
+    lab.start()?;
+    assert_eq!(number(&lab, "brief")?, None, "{}", lab.daemon.log());
+    allow(&lab, "later", "tcp/9000")?;
+    assert_eq!(number(&lab, "later")?, had);
+    let counted = |name: &str| Ok::<_, anyhow::Error>(lab.metrics()?.count(name, &[("rule", "later")]));
+    assert_eq!((counted("segd_rule_packets_total")?, counted("segd_rule_connections_total")?), (0, 0));
+    assert!(lab.office.dev.reaches_tcp(to, 9000));
+    assert_eq!(counted("segd_rule_connections_total")?, 1);
+    Ok(())
+}

@@ -1,5 +1,7 @@
 //! Reading the counters: each CPU has its own, and here they are summed.
 
+use std::collections::BTreeSet;
+
 use aya::Pod;
 use aya::maps::PerCpuValues;
 use jiff::Timestamp;
@@ -9,7 +11,7 @@ use segd_common::reason::Reason;
 use super::DatapathError;
 use super::ledger::add_rule;
 use super::set::MapSet;
-use crate::compile::Clock;
+use crate::compile::{Clock, Freed};
 
 /// All counters.
 #[derive(Clone, Debug, Default)]
@@ -138,6 +140,27 @@ fn rules(set: &MapSet, clock: &Clock) -> Result<Vec<RuleCounters>, DatapathError
         }
     }
     Ok(rules)
+}
+
+/// Sets what was counted for these numbers to zero. No program counts by them: the policy in force does not name them.
+pub(super) fn clear(set: &mut MapSet, freed: &Freed) -> Result<(), DatapathError> {
+    let Freed { zones, rules } = freed;
+    let room = set.sizes.zones;
+    let of = |zone: u32| (0..room).flat_map(move |other| [(zone, other), (other, zone)]);
+    let numbers = zones.iter().map(|zone| u32::from(*zone)).filter(|zone| *zone < room);
+    for (from, to) in numbers.flat_map(of).collect::<BTreeSet<_>>() {
+        let slot = set.pair_slots.read((from * room + to) as usize).unwrap_or(0) as u32;
+        if slot != 0 {
+            set.set_per_cpu("PAIR_COUNTERS", slot, [0_u64; PAIR_WORDS])?;
+        }
+    }
+    let room = set.sizes.rules;
+    for rule in rules.iter().filter(|rule| **rule < room) {
+        set.set_per_cpu("RULE_COUNTERS", *rule, [0_u64; RULE_WORDS])?;
+    }
+    set.ledger.pairs.retain(|(from, to), _| !zones.contains(from) && !zones.contains(to));
+    set.ledger.rules.retain(|rule, _| !rules.contains(rule));
+    Ok(())
 }
 
 fn lost(set: &MapSet) -> Result<u64, DatapathError> {

@@ -1,5 +1,6 @@
 //! The connection table, read where it stands.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use segd_common::addr::Addr;
@@ -82,6 +83,13 @@ pub(super) fn occupancy(set: &MapSet, now: u64) -> Occupancy {
         }
     });
     occupancy
+}
+
+/// The zones that live connections name.
+pub(super) fn zones(set: &MapSet, now: u64) -> BTreeSet<u16> {
+    let mut zones = BTreeSet::new();
+    each_live(set, now, |entry| zones.extend([entry.from.get(), entry.to.get()]));
+    zones
 }
 
 /// The live connections that the policy still allows.

@@ -19,7 +19,7 @@ mod share;
 mod sizes;
 mod tick;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -35,7 +35,7 @@ pub use sizes::Sizes;
 
 pub use crate::interfaces::Hook;
 
-use crate::compile::{self, Answer, Clock, Image, Question};
+use crate::compile::{self, Answer, Clock, Freed, Image, Question};
 use crate::interfaces::Link;
 use folders::Folders;
 use publish::Placed;
@@ -250,6 +250,27 @@ impl Datapath {
     pub fn answer(&self, question: &Question) -> Answer {
         let now = self.clock().jiffies;
         compile::answer(&self.set.image, &self.set.root(now), question, now)
+    }
+
+    /// Whether the packet path may yet go back to a policy before the one in force, with that one's numbers.
+    #[must_use]
+    pub fn may_go_back(&self) -> bool {
+        !matches!(self.moving, Moving::No) || self.set.control.read(0).is_none_or(|control| control.selector >> 16 != 0)
+    }
+
+    /// The zones that live connections name, whatever policy judged them last.
+    #[must_use]
+    pub fn zones_in_flows(&self) -> BTreeSet<u16> {
+        flows::zones(&self.set, self.clock().jiffies)
+    }
+
+    /// Sets the counters of numbers that nobody has any more to zero. Whoever gets one begins with nothing.
+    ///
+    /// # Errors
+    /// The kernel refuses to write a map; some of them may be zero then.
+    pub fn clear(&mut self, freed: &Freed) -> Result<(), DatapathError> {
+        counters::clear(&mut self.set, freed)?;
+        self.set.ledger.write(&self.folders.current())
     }
 
     /// The ring of events. There is one reader.

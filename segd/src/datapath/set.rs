@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use aya::maps::{Array, Map, MapData, PerCpuArray, RingBuf};
+use aya::maps::{Array, Map, MapData, PerCpuArray, PerCpuValues, RingBuf};
 use aya::programs::{SchedClassifier, TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use jiff::Timestamp;
@@ -133,6 +133,22 @@ impl MapSet {
 
     fn last_published(&self) -> u32 {
         self.control.read(0).and_then(|control| control.roots.iter().map(|root| root.generation).max()).unwrap_or(0)
+    }
+
+    /// Writes one value for every CPU.
+    pub(super) fn set_per_cpu<T: aya::Pod>(
+        &mut self,
+        name: &'static str,
+        index: u32,
+        value: T,
+    ) -> Result<(), DatapathError> {
+        let cpus = aya::util::nr_cpus().map_err(|(what, source)| DatapathError::system(what, source))?;
+        let values = PerCpuValues::try_from(vec![value; cpus])
+            .map_err(|source| DatapathError::system(format!("write {name}"), source))?;
+        let map = self.ebpf.map_mut(name).ok_or(DatapathError::Missing(name))?;
+        let mut map: PerCpuArray<_, T> =
+            PerCpuArray::try_from(map).map_err(|error| DatapathError::map(format!("open {name}"), &error))?;
+        map.set(index, values, 0).map_err(|error| DatapathError::map(format!("write {name}"), &error))
     }
 
     fn set_array<T: aya::Pod>(&mut self, name: &'static str, index: u32, value: T) -> Result<(), DatapathError> {

@@ -1,6 +1,8 @@
 //! What the engine asks of the kernel, as a trait: the daemon gives it the real thing, tests a kernel of paper.
 
-use crate::compile::{Answer, Clock, Image, Question};
+use std::collections::BTreeSet;
+
+use crate::compile::{Answer, Clock, Freed, Image, Question};
 use crate::datapath::{Counters, Datapath, DatapathError, Enforced, Flow, Occupancy, Sizes};
 use crate::interfaces::{Hook, Link};
 
@@ -18,6 +20,9 @@ pub(super) trait Kernel: Send {
     fn flows(&self) -> Vec<Flow>;
     fn occupancy(&self) -> Occupancy;
     fn answer(&self, question: &Question) -> Answer;
+    fn may_go_back(&self) -> bool;
+    fn zones_in_flows(&self) -> BTreeSet<u16>;
+    fn clear(&mut self, freed: &Freed) -> Result<(), DatapathError>;
 }
 
 impl Kernel for Datapath {
@@ -67,5 +72,17 @@ impl Kernel for Datapath {
 
     fn answer(&self, question: &Question) -> Answer {
         Self::answer(self, question)
+    }
+
+    fn may_go_back(&self) -> bool {
+        Self::may_go_back(self)
+    }
+
+    fn zones_in_flows(&self) -> BTreeSet<u16> {
+        Self::zones_in_flows(self)
+    }
+
+    fn clear(&mut self, freed: &Freed) -> Result<(), DatapathError> {
+        Self::clear(self, freed)
     }
 }

@@ -31,6 +31,7 @@ pub(crate) mod house;
 mod judge;
 mod kernel;
 mod names;
+mod numbers;
 mod refusal;
 mod start;
 mod status;

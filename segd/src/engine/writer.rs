@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::guarding::{Guards, Machine};
 use super::judge::{Judged, Written, judge};
@@ -19,6 +19,9 @@ use crate::state::{LastGood, StateDir};
 
 /// Fill of a connection table at which status warns.
 pub(super) const NEARLY_FULL_PERCENT: u64 = 80;
+
+/// How often names that are gone are asked to give up their numbers.
+const RETIRE_EVERY: SignedDuration = SignedDuration::from_hours(1);
 
 /// What the engine is made of at start.
 pub(super) struct Parts {
@@ -37,6 +40,8 @@ pub(super) struct Core {
     pub(super) kernel: Box<dyn Kernel>,
     pub(super) machine: Machine,
     pub(super) guards: Guards,
+    /// When names were last asked to give up their numbers.
+    pub(super) retired: Timestamp,
     /// Stops traffic through interfaces that are not guarded yet; none where the caller has no use for it.
     pub(super) fallback: Option<Guard>,
     pub(super) force: InForce,
@@ -84,6 +89,7 @@ impl Core {
             kernel,
             machine,
             guards: Guards::default(),
+            retired: Timestamp::now(),
             fallback: None,
             force,
             started: Timestamp::now(),
@@ -92,6 +98,8 @@ impl Core {
         };
         core.guard_interfaces();
         core.keep_last_good();
+        core.note_names();
+        core.retire_names(Timestamp::now());
         Ok(core)
     }
 
@@ -119,6 +127,7 @@ impl Core {
         self.troubles.clear();
         self.guard_interfaces();
         self.keep_last_good();
+        self.note_names();
         tracing::info!("generation {} is in force; {tests} of its own tests passed", self.force.generation);
         Ok(Applied { generation: self.force.generation, warnings, tests })
     }
@@ -189,6 +198,10 @@ impl Core {
         }
         if self.guards.amiss(self.kernel.as_ref()) {
             self.guard_interfaces();
+        }
+        let now = Timestamp::now();
+        if now.duration_since(self.retired).abs() > RETIRE_EVERY {
+            self.retire_names(now);
         }
     }
 
