@@ -15,13 +15,14 @@ use segd_common::flow::{self, Birth, Bucket, Flow, FlowKey, State, WAYS};
 use segd_common::fragment::Datagram;
 use segd_common::image::{Locator, Page};
 
+use super::DatapathError;
 use super::raw::Mapping;
 use super::share::{layout, open, same};
 
 /// A connection table where it stands.
-pub(super) struct Table<'a> {
-    pub(super) buckets: &'a Mapping<Bucket>,
-    pub(super) flows: &'a Mapping<Flow>,
+pub(super) struct Table {
+    pub(super) buckets: Mapping<Bucket>,
+    pub(super) flows: Mapping<Flow>,
     pub(super) control: Control,
     pub(super) now: u64,
 }
@@ -35,20 +36,18 @@ pub(super) struct Moved {
     pub(super) lost: u64,
 }
 
-/// Brings the live connections of the set in `from` into `table`, unless it is the same table. What the new programs have
-/// touched already is theirs.
-pub(super) fn connections(from: &Path, to: &Path, table: &Table<'_>) -> Option<Moved> {
+/// Brings the live connections of the set in `from` into the table of the one in `to`, unless they are one and the same. What
+/// the new programs have touched already is theirs. `None`: the old table can't be read.
+pub(super) fn connections(
+    from: &Path,
+    to: &Path,
+    table: impl FnOnce() -> Result<Table, DatapathError>,
+) -> Result<Option<Moved>, DatapathError> {
     if same(from, to, "FLOWS") {
-        return Some(Moved::default());
+        return Ok(Some(Moved::default()));
     }
-    let (value, entries) = layout(from, "FLOWS")?;
-    let (bucket, buckets) = layout(from, "BUCKETS")?;
-    if value != size_of::<Flow>() || bucket != size_of::<Bucket>() || entries != buckets.checked_mul(WAYS)? {
-        return None;
-    }
-    let map = open(from, "FLOWS")?;
-    let old = Mapping::<Flow>::new(map.fd().as_fd(), entries as usize).ok()?;
-    let mut moved = Moved::default();
+    let Some(old) = readable(from) else { return Ok(None) };
+    let (table, mut moved) = (table()?, Moved::default());
     // Sessions first: in a smaller table they have the first claim.
     for half_open in [false, true] {
         for number in 0..old.len() {
@@ -58,10 +57,18 @@ pub(super) fn connections(from: &Path, to: &Path, table: &Table<'_>) -> Option<M
             }
         }
     }
-    Some(moved)
+    Ok(Some(moved))
 }
 
-impl Table<'_> {
+fn readable(maps: &Path) -> Option<Mapping<Flow>> {
+    let (value, entries) = layout(maps, "FLOWS")?;
+    let (bucket, buckets) = layout(maps, "BUCKETS")?;
+    let fits = value == size_of::<Flow>() && bucket == size_of::<Bucket>() && entries == buckets.checked_mul(WAYS)?;
+    let map = open(maps, "FLOWS").filter(|_| fits)?;
+    Mapping::new(map.fd().as_fd(), entries as usize).ok()
+}
+
+impl Table {
     fn lives(&self, entry: &Flow) -> bool {
         let generation = entry.generation.get();
         generation != 0 && generation != flow::BUSY && entry.live(self.now, self.control.hz)
@@ -152,14 +159,14 @@ fn overwrite(entry: &Flow, old: &Flow) {
     entry.if_to.set(if_to.get());
 }
 
-impl Pages for Table<'_> {
+impl Pages for Table {
     fn page(&self, _number: u32) -> Option<&Page> {
         None
     }
 }
 
 /// The table alone: what else a packet would ask is not there.
-impl Env for Table<'_> {
+impl Env for Table {
     fn now(&self) -> u64 {
         self.now
     }

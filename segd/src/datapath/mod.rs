@@ -80,7 +80,7 @@ impl Datapath {
         };
         let clock = Arc::new(Mutex::new(set.sample_clock()?));
         let slots = set.interfaces()?.into_iter().map(|entry| (entry.ifindex, entry.slot)).collect();
-        let (placed, links) = (Placed::read(&set), links::Links::new(dir));
+        let (placed, links) = (Placed::read(&set)?, links::Links::new(dir));
         let moving = if adopted { Moving::Leaving } else { Moving::Making(None) };
         let mut datapath = Self { folders, set, moving, adopted, placed, links, slots, clock };
         if adopted {
@@ -179,7 +179,7 @@ impl Datapath {
         tracing::info!("the policy outgrows its maps; larger ones are made, and connections that are open are kept");
         let behind = matches!(self.moving, Moving::No);
         let set = MapSet::beside(&self.folders, sizes)?;
-        let placed = Placed::read(&set);
+        let placed = Placed::read(&set)?;
         let before = (std::mem::replace(&mut self.set, set), std::mem::replace(&mut self.placed, placed));
         if behind {
             self.moving = Moving::Making(Some(Box::new(before)));
@@ -246,10 +246,12 @@ impl Datapath {
     }
 
     /// What becomes of a new connection: the packet path's own decision, over the image that it reads.
-    #[must_use]
-    pub fn answer(&self, question: &Question) -> Answer {
+    ///
+    /// # Errors
+    /// The image can't be read.
+    pub fn answer(&self, question: &Question) -> Result<Answer, DatapathError> {
         let now = self.clock().jiffies;
-        compile::answer(&self.set.image, &self.set.root(now), question, now)
+        Ok(compile::answer(&self.set.image()?, &self.set.root(now), question, now))
     }
 
     /// Whether the packet path may yet go back to a policy before the one in force, with that one's numbers.

@@ -21,13 +21,20 @@ unsafe impl<T> Send for Mapping<T> {}
 unsafe impl<T> Sync for Mapping<T> {}
 
 impl<T> Mapping<T> {
-    /// Maps `len` values of an array map that was made with `BPF_F_MMAPABLE`.
+    /// Maps `len` values of an array map that was made with `BPF_F_MMAPABLE`. All of it counts as this process's memory for as
+    /// long as this value lives: large maps are mapped when they are read.
     pub(super) fn new(map: BorrowedFd<'_>, len: usize) -> io::Result<Self> {
+        Self::window(map, 0, len)
+    }
+
+    /// The same from one value on, whose place has to be a multiple of a page's size.
+    pub(super) fn window(map: BorrowedFd<'_>, start: usize, len: usize) -> io::Result<Self> {
         const { assert!(size_of::<T>().is_multiple_of(8), "the kernel rounds values up to 8 bytes") };
-        let bytes = len * size_of::<T>();
-        let access = libc::PROT_READ | libc::PROT_WRITE;
-        // SAFETY: a fresh mapping of a file of ours; the kernel checks its length.
-        let base = unsafe { libc::mmap(std::ptr::null_mut(), bytes, access, libc::MAP_SHARED, map.as_raw_fd(), 0) };
+        let (bytes, access) = (len * size_of::<T>(), libc::PROT_READ | libc::PROT_WRITE);
+        let offset = i64::try_from(start * size_of::<T>()).map_err(io::Error::other)?;
+        let (map, nowhere) = (map.as_raw_fd(), std::ptr::null_mut());
+        // SAFETY: a fresh mapping of a file of ours; the kernel checks its place and length.
+        let base = unsafe { libc::mmap(nowhere, bytes, access, libc::MAP_SHARED, map, offset) };
         if base == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }

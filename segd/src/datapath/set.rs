@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use aya::maps::{Array, Map, MapData, PerCpuArray, PerCpuValues, RingBuf};
@@ -57,9 +57,6 @@ pub(super) struct MapSet {
     /// What was counted in maps that are gone.
     pub(super) ledger: Ledger,
     pub(super) control: Mapping<Control>,
-    pub(super) image: Mapping<Page>,
-    pub(super) buckets: Mapping<Bucket>,
-    pub(super) flows: Mapping<Flow>,
     pub(super) pair_slots: Mapping<u64>,
 }
 
@@ -107,8 +104,10 @@ impl MapSet {
             self.ledger = ledger;
         }
         let control = self.control.read(0).ok_or(DatapathError::Missing("CONTROL"))?;
-        let table = Table { buckets: &self.buckets, flows: &self.flows, control, now: self.jiffies()? };
-        match carry::connections(from, own, &table) {
+        let moved = carry::connections(from, own, || {
+            Ok(Table { buckets: self.buckets()?, flows: self.flows()?, control, now: self.jiffies()? })
+        })?;
+        match moved {
             Some(Moved { lost: 0, .. }) => {}
             Some(Moved { moved, lost }) => {
                 tracing::warn!("{lost} of {} open connections find no room in the smaller table", moved + lost);
@@ -158,14 +157,10 @@ impl MapSet {
         map.set(index, value, 0).map_err(|error| DatapathError::map(format!("write {name}"), &error))
     }
 
-    fn map(mut ebpf: Ebpf, sizes: Sizes) -> Result<Self, DatapathError> {
-        let entries = sizes.buckets as usize;
+    fn map(ebpf: Ebpf, sizes: Sizes) -> Result<Self, DatapathError> {
         Ok(Self {
-            control: mapping(&mut ebpf, "CONTROL", 1)?,
-            image: mapping(&mut ebpf, "IMAGE", sizes.pages as usize)?,
-            buckets: mapping(&mut ebpf, "BUCKETS", entries)?,
-            flows: mapping(&mut ebpf, "FLOWS", entries * WAYS as usize)?,
-            pair_slots: mapping(&mut ebpf, "PAIR_SLOTS", sizes.pairs() as usize)?,
+            control: mapping(&ebpf, "CONTROL", 1)?,
+            pair_slots: mapping(&ebpf, "PAIR_SLOTS", sizes.pairs() as usize)?,
             ebpf,
             sizes,
             last_generation: 0,
@@ -203,6 +198,28 @@ impl MapSet {
         }
         self.control.write(0, control);
         Ok(())
+    }
+
+    /// The pages of the image.
+    pub(super) fn image(&self) -> Result<Mapping<Page>, DatapathError> {
+        mapping(&self.ebpf, "IMAGE", self.sizes.pages as usize)
+    }
+
+    /// The tags of the connection table.
+    pub(super) fn buckets(&self) -> Result<Mapping<Bucket>, DatapathError> {
+        mapping(&self.ebpf, "BUCKETS", self.sizes.buckets as usize)
+    }
+
+    /// The connection table, whole.
+    fn flows(&self) -> Result<Mapping<Flow>, DatapathError> {
+        mapping(&self.ebpf, "FLOWS", (self.sizes.buckets * WAYS) as usize)
+    }
+
+    /// A part of the connection table: `count` buckets from `first` on, a multiple of eight.
+    pub(super) fn flows_of(&self, first: usize, count: usize) -> Result<Mapping<Flow>, DatapathError> {
+        let ways = WAYS as usize;
+        Mapping::window(array_fd(&self.ebpf, "FLOWS")?, first * ways, count * ways)
+            .map_err(|source| DatapathError::system("map FLOWS into memory", source))
     }
 
     /// Jiffies, now: runs a program that writes them down.
@@ -331,9 +348,13 @@ fn load(maps: &Path, sizes: &Sizes) -> Result<Ebpf, DatapathError> {
         .map_err(|source| DatapathError::Object { source: Box::new(source) })
 }
 
-fn mapping<T>(ebpf: &mut Ebpf, name: &'static str, len: usize) -> Result<Mapping<T>, DatapathError> {
+fn array_fd<'a>(ebpf: &'a Ebpf, name: &'static str) -> Result<BorrowedFd<'a>, DatapathError> {
     let Some(Map::Array(map)) = ebpf.map(name) else { return Err(DatapathError::Missing(name)) };
-    Mapping::new(map.fd().as_fd(), len)
+    Ok(map.fd().as_fd())
+}
+
+fn mapping<T>(ebpf: &Ebpf, name: &'static str, len: usize) -> Result<Mapping<T>, DatapathError> {
+    Mapping::new(array_fd(ebpf, name)?, len)
         .map_err(|source| DatapathError::system(format!("map {name} into memory"), source))
 }
 

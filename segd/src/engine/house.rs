@@ -113,8 +113,9 @@ impl Kernel for PaperKernel {
         Ok(())
     }
 
-    fn answer(&self, question: &Question) -> Answer {
-        self.0.lock().unwrap().image.as_ref().unwrap().answer(question, Clock::detached(Timestamp::now()).jiffies)
+    fn answer(&self, question: &Question) -> Result<Answer, DatapathError> {
+        let now = Clock::detached(Timestamp::now()).jiffies;
+        Ok(self.0.lock().unwrap().image.as_ref().unwrap().answer(question, now))
     }
 }
 

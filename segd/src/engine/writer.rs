@@ -96,6 +96,9 @@ impl Core {
             apply_errors: 0,
             troubles: Vec::new(),
         };
+        // The image is in the kernel; here it was the largest thing of all.
+        drop(image);
+        give_back_memory();
         core.guard_interfaces();
         core.keep_last_good();
         core.note_names();
@@ -128,6 +131,7 @@ impl Core {
         self.guard_interfaces();
         self.keep_last_good();
         self.note_names();
+        give_back_memory();
         tracing::info!("generation {} is in force; {tests} of its own tests passed", self.force.generation);
         Ok(Applied { generation: self.force.generation, warnings, tests })
     }
@@ -140,6 +144,7 @@ impl Core {
             self.registry = registry;
         }
         let published = self.kernel.make_room(&sizes).and_then(|()| self.kernel.publish(&image));
+        drop(image);
         let generation = published.map_err(|error| Refusal::Failed(error.to_string()))?;
         self.force.generation = generation;
         self.force.since = Timestamp::now();
@@ -210,7 +215,9 @@ impl Core {
     fn republish(&mut self) {
         let facts = gather(self.kernel.as_mut(), &self.machine, &self.force.written.policy);
         let judged = super::judge::compiled(&self.force.written.policy, &facts, &self.registry);
-        match judged.and_then(|judged| self.publish(judged, facts)) {
+        let published = judged.and_then(|judged| self.publish(judged, facts));
+        give_back_memory();
+        match published {
             Ok(()) => tracing::info!("generation {} follows the machine", self.force.generation),
             Err(refusal) => {
                 tracing::error!("the policy could not follow the machine: {refusal}");
@@ -253,6 +260,16 @@ impl Core {
         let interfaces = self.machine.links.values().map(|link| (link.index, link.name.clone())).collect();
         Names { registry: self.registry.clone(), interfaces }
     }
+}
+
+/// Hands what a compilation has freed back to the machine. A C library that keeps it (glibc does, for each thread) would hold
+/// several times of what the daemon needs, for good.
+fn give_back_memory() {
+    // SAFETY: it touches nothing but memory that the allocator has free.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::malloc_trim(0)
+    };
 }
 
 /// Sources as they go over the socket and into the state folder.
