@@ -5,7 +5,7 @@ use super::outcome::Next;
 use super::{Context, Hook, Outcome};
 use crate::env::{Env, Pages};
 use crate::flow::{self, Birth, Direction, Flow, Found, State, flag};
-use crate::image::{Locator, Place, RuleSet, Slot};
+use crate::image::{Locator, Place, Root, RuleSet, Slot};
 use crate::packet::{Kind, Packet, proto};
 use crate::policy::{Judgement, Question, judge};
 use crate::reason::Reason;
@@ -103,26 +103,33 @@ impl<E: Env> Context<'_, E> {
     /// A packet of no live connection.
     #[inline(always)]
     pub(super) fn open<P: Pages>(&self, pages: &P, packet: &Packet, ends: &Ends, outcome: &mut Outcome) {
-        if !packet.can_open() && !self.trusted_midstream() && packet.kind as u8 != Kind::IcmpStray as u8 {
+        let may_open = packet.can_open() || self.trusted_midstream() || packet.kind as u8 == Kind::IcmpStray as u8;
+        if !may_open && !self.watched_midstream(packet, ends) {
             outcome.next = Next::Stray;
             return;
         }
         let forward = Question { from: ends.src, to: ends.dst, proto: packet.key.proto, service: packet.service };
         let judgement = judge(pages, self.root, &forward, self.now);
         *outcome = Outcome::judged(&judgement, ends.src.zone(), ends.dst.zone(), ends.src.zone());
-        outcome.next = if judgement.allows() { Next::Admit } else { self.after_denial(pages, packet, ends) };
+        let opens = judgement.allows() && (may_open || judgement.reason as u8 != Reason::Audit as u8);
+        outcome.next = if opens { Next::Admit } else { self.after_denial(pages, packet, ends) };
     }
 
-    /// Whether a packet that was denied may be the responder's of a connection that was open before the first start.
+    /// Whether a packet that was denied may be the responder's of a connection that was open before the first start, or
+    /// while its pair was only watched.
     #[inline(always)]
     pub(super) fn may_adopt(&self, packet: &Packet, outcome: &Outcome) -> bool {
+        if packet.kind as u8 == Kind::Segment as u8 && outcome.would as u8 == Reason::NoConnection as u8 {
+            return self.adopting() || self.root.flags & Root::AUDIT != 0 || outcome.passes();
+        }
         self.adopting()
             && matches!(outcome.reason, Reason::NoRule | Reason::NoConnection | Reason::Expired)
             && matches!(packet.kind, Kind::Plain | Kind::Segment)
             && has_ports(packet.key.proto)
     }
 
-    /// Adopts it if the policy allows its initiator to open it.
+    /// Adopts it if the policy allows its initiator to open it. Outside the time of adoption only a rule's own word does: what
+    /// is merely watched is told as belonging to nothing.
     #[inline(always)]
     pub(super) fn adopt_here(&self, packet: &Packet, birth: &Birth, outcome: &mut Outcome) {
         // A connection that is known was not open before the first start: what was said of it stands.
@@ -133,7 +140,7 @@ impl<E: Env> Context<'_, E> {
         let ends = Ends { src: seen.dst, dst: seen.src };
         let question = Question { from: ends.src, to: ends.dst, proto: packet.key.proto, service: packet.key.sport };
         let judgement = judge(self.env, self.root, &question, self.now);
-        if judgement.allows() {
+        if judgement.allows() && (self.adopting() || judgement.reason as u8 != Reason::Audit as u8) {
             *outcome = Outcome::judged(&judgement, ends.src.zone(), ends.dst.zone(), ends.dst.zone());
             self.admit_reply(packet, birth, outcome);
         }
@@ -144,6 +151,14 @@ impl<E: Env> Context<'_, E> {
     #[inline(always)]
     fn trusted_midstream(&self) -> bool {
         self.adopting() || (self.at.hook as u8 == Hook::Forward as u8 && self.at.tagged.is_some())
+    }
+
+    /// Where nothing is dropped yet, the connections that rules allow are taken in from their middle at any time: nobody saw
+    /// them begin, and the switch to enforcement must not be what cuts them.
+    #[inline(always)]
+    fn watched_midstream(&self, packet: &Packet, ends: &Ends) -> bool {
+        packet.kind as u8 == Kind::Segment as u8
+            && (self.root.flags & Root::AUDIT != 0 || self.watched(ends.src, ends.dst, packet.key.proto))
     }
 
     #[inline(always)]

@@ -120,7 +120,7 @@ impl Links {
                 }
             }
         }
-        set.forget_others()
+        Ok(())
     }
 
     /// Attaches what `hook` takes and is not there, then lets go what another hook held.

@@ -8,15 +8,19 @@ mod counters;
 mod error;
 mod events;
 mod flows;
+mod folders;
+mod ledger;
 mod links;
 mod object;
 mod publish;
 mod raw;
 mod set;
+mod share;
 mod sizes;
+mod tick;
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
@@ -31,47 +35,65 @@ pub use sizes::Sizes;
 
 pub use crate::interfaces::Hook;
 
-use crate::compile::{self, Answer, Clock, Image, Question};
+use crate::compile::{self, Answer, Clock, Freed, Image, Question};
 use crate::interfaces::Link;
+use folders::Folders;
 use publish::Placed;
+use raw::wait_for_programs;
 use set::MapSet;
 
 /// The kernel side of one instance. All calls block for microseconds to milliseconds.
 pub struct Datapath {
-    dir: PathBuf,
+    folders: Folders,
     set: MapSet,
-    /// The links still run the programs of another set of maps: they change over once this one has a policy.
-    behind: bool,
+    moving: Moving,
+    adopted: bool,
     placed: Placed,
     links: links::Links,
     slots: BTreeMap<u32, u16>,
     clock: Arc<Mutex<Clock>>,
 }
 
+/// One set of maps takes the place of another.
+enum Moving {
+    /// Nothing is under way.
+    No,
+    /// The set has no policy yet; what is enforced is the one behind it, if there is one.
+    Making(Option<Box<(MapSet, Placed)>>),
+    /// It is in force, and links may still run the programs of the one before.
+    Leaving,
+}
+
 impl Datapath {
-    /// Takes over what an earlier daemon left below `dir`, or loads everything anew, with the counters that are there.
-    /// Attached programs are replaced in their links, and not before the new ones have a policy: no packet goes by unjudged,
-    /// and none is dropped for the change.
+    /// Takes over what an earlier daemon left below `dir`, or loads everything anew, with the counters and connections that
+    /// are there. Attached programs are replaced in their links, and not before the new ones have a policy: no packet goes by
+    /// unjudged, and none is dropped for the change.
     ///
     /// # Errors
     /// No kernel programs in this build, no bpffs, no privilege, or the verifier's words.
     pub fn open(dir: &Path, sizes: &Sizes) -> Result<Self, DatapathError> {
-        let mut set = MapSet::open(dir, sizes)?;
+        let folders = Folders::new(dir);
+        folders.settle()?;
+        let (set, adopted) = match MapSet::adopt(&folders, sizes)? {
+            Some(set) => (set, true),
+            None => (MapSet::beside(&folders, sizes)?, false),
+        };
         let clock = Arc::new(Mutex::new(set.sample_clock()?));
-        let placed = Placed::read(&set);
-        let mut links = links::Links::new(dir);
-        let behind = set.root(set.jiffies()?).generation == 0;
-        if !behind {
-            links.take_over(&mut set)?;
-        }
         let slots = set.interfaces()?.into_iter().map(|entry| (entry.ifindex, entry.slot)).collect();
-        Ok(Self { dir: dir.into(), set, behind, placed, links, slots, clock })
+        let (placed, links) = (Placed::read(&set)?, links::Links::new(dir));
+        let moving = if adopted { Moving::Leaving } else { Moving::Making(None) };
+        let mut datapath = Self { folders, set, moving, adopted, placed, links, slots, clock };
+        if adopted {
+            datapath.leave()?;
+            datapath.make_room(sizes)?;
+        }
+        Ok(datapath)
     }
 
     /// Whether an earlier daemon's state was taken over.
     #[must_use]
-    pub fn adopted(&self) -> bool {
-        self.set.adopted
+    pub const fn adopted(&self) -> bool {
+        self.adopted
     }
 
     /// The wall clock and the kernel's, read together. The last reading stands if the kernel refuses one.
@@ -95,29 +117,74 @@ impl Datapath {
     /// # Errors
     /// The image finds no room; the old one stays in force.
     pub fn publish(&mut self, image: &Image) -> Result<u32, DatapathError> {
-        let generation = publish::publish(&mut self.set, &mut self.placed, image)?;
-        if self.behind {
-            match self.links.take_over(&mut self.set) {
-                Ok(()) => self.behind = false,
-                Err(error) => tracing::error!("{error}; the old programs go on there, and the next reload tries again"),
-            }
+        let generation = self.place(image).inspect_err(|_| self.step_back())?;
+        if matches!(self.moving, Moving::Leaving)
+            && let Err(error) = self.leave()
+        {
+            tracing::error!("{error}; the old programs go on there, and the next reload tries again");
         }
         Ok(generation)
     }
 
+    /// Publishes into the set, and puts that in force if it was not yet.
+    fn place(&mut self, image: &Image) -> Result<u32, DatapathError> {
+        let generation = publish::publish(&mut self.set, &mut self.placed, image)?;
+        if matches!(self.moving, Moving::Making(_)) {
+            self.folders.commit()?;
+            self.moving = Moving::Leaving;
+        }
+        Ok(generation)
+    }
+
+    /// Gives up the set that was being made; the one before it, which was enforced all along, is ours again.
+    fn step_back(&mut self) {
+        match std::mem::replace(&mut self.moving, Moving::No) {
+            Moving::Making(Some(before)) => {
+                (self.set, self.placed) = *before;
+                if let Err(error) = self.folders.abandon() {
+                    tracing::warn!("{error}; the next start removes it");
+                }
+            }
+            other => self.moving = other,
+        }
+    }
+
+    /// Puts the set's programs into every link, then takes the last of what the set before it counted.
+    fn leave(&mut self) -> Result<(), DatapathError> {
+        self.links.take_over(&mut self.set)?;
+        self.folders.only_call(&self.set.called)?;
+        let (current, old) = (self.folders.current(), self.folders.old());
+        if old.exists() {
+            wait_for_programs().map_err(|source| DatapathError::system("wait for running programs", source))?;
+            self.set.take_from(&old, &current)?;
+            self.folders.leave()?;
+        }
+        self.moving = Moving::No;
+        Ok(())
+    }
+
     /// Makes larger maps if those that are there do not serve. What is attached goes on with the old ones until the next
-    /// image is published; connections are adopted by the new ones.
+    /// image is published; what can be shared is, and the rest is carried over.
     ///
     /// # Errors
     /// As for [`Datapath::open`]; then the old maps stay.
     pub fn make_room(&mut self, sizes: &Sizes) -> Result<(), DatapathError> {
         if self.set.sizes.serve(sizes) {
+            (self.set.sizes.connections, self.set.sizes.half_open) = (sizes.connections, sizes.half_open);
             return Ok(());
         }
-        tracing::info!("the policy outgrows its maps; larger ones are made, and connections that are open are adopted");
-        self.set = MapSet::open(&self.dir, sizes)?;
-        self.placed = Placed::read(&self.set);
-        self.behind = true;
+        if matches!(self.moving, Moving::Leaving) {
+            // Three sets at a time are one too many.
+            self.leave()?;
+        }
+        tracing::info!("the policy outgrows its maps; larger ones are made, and connections that are open are kept");
+        let behind = matches!(self.moving, Moving::No);
+        let set = MapSet::beside(&self.folders, sizes)?;
+        let placed = Placed::read(&set)?;
+        let before = (std::mem::replace(&mut self.set, set), std::mem::replace(&mut self.placed, placed));
+        if behind {
+            self.moving = Moving::Making(Some(Box::new(before)));
+        }
         Ok(())
     }
 
@@ -180,10 +247,33 @@ impl Datapath {
     }
 
     /// What becomes of a new connection: the packet path's own decision, over the image that it reads.
-    #[must_use]
-    pub fn answer(&self, question: &Question) -> Answer {
+    ///
+    /// # Errors
+    /// The image can't be read.
+    pub fn answer(&self, question: &Question) -> Result<Answer, DatapathError> {
         let now = self.clock().jiffies;
-        compile::answer(&self.set.image, &self.set.root(now), question, now)
+        Ok(compile::answer(&self.set.image()?, &self.set.root(now), question, now))
+    }
+
+    /// Whether the packet path may yet go back to a policy before the one in force, with that one's numbers.
+    #[must_use]
+    pub fn may_go_back(&self) -> bool {
+        !matches!(self.moving, Moving::No) || self.set.control.read(0).is_none_or(|control| control.selector >> 16 != 0)
+    }
+
+    /// The zones that live connections name, whatever policy judged them last.
+    #[must_use]
+    pub fn zones_in_flows(&self) -> BTreeSet<u16> {
+        flows::zones(&self.set, self.clock().jiffies)
+    }
+
+    /// Sets the counters of numbers that nobody has any more to zero. Whoever gets one begins with nothing.
+    ///
+    /// # Errors
+    /// The kernel refuses to write a map; some of them may be zero then.
+    pub fn clear(&mut self, freed: &Freed) -> Result<(), DatapathError> {
+        counters::clear(&mut self.set, freed)?;
+        self.set.ledger.write(&self.folders.current())
     }
 
     /// The ring of events. There is one reader.
@@ -200,7 +290,7 @@ impl Datapath {
     /// A pin can't be removed.
     pub fn unload(dir: &Path) -> Result<Vec<String>, DatapathError> {
         let mut gone = links::Links::new(dir).remove_all()?;
-        gone.extend(MapSet::remove(dir)?);
+        gone.extend(Folders::remove_all(dir)?);
         Ok(gone)
     }
 }

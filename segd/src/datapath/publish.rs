@@ -1,20 +1,24 @@
 //! Putting an image in force: new pages into free places, the root into a spare record, then one store.
 
+use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{Ordering, fence};
 
 use segd_common::control::{Control, ROOTS};
 use segd_common::image::{PAGE_WORDS, Page};
 
 use super::DatapathError;
-use super::raw::wait_for_programs;
+use super::raw::{Mapping, wait_for_programs};
 use super::set::MapSet;
 use crate::compile::Image;
 
-/// What stands where in the image map.
+/// What stands where in the image map. It knows pages by their hash and asks the map for the rest: a second copy of a large
+/// policy would weigh more than all else of the daemon.
 pub(super) struct Placed {
-    /// Pages that hold something, by their content.
-    known: HashMap<Page, u32>,
+    /// Pages that hold something, by the hash of their content.
+    known: HashMap<u64, Vec<u32>>,
+    hasher: RandomState,
     /// Pages that hold nothing. The last is taken first.
     free: Vec<u32>,
 }
@@ -22,31 +26,62 @@ pub(super) struct Placed {
 const EMPTY: Page = Page([0; PAGE_WORDS]);
 
 impl Placed {
-    /// Reads what an earlier daemon left: a page that is not all zero is in use. Page 0 is nobody's.
-    pub(super) fn read(set: &MapSet) -> Self {
-        let (mut known, mut free) = (HashMap::new(), Vec::new());
-        for number in (1..set.image.len() as u32).rev() {
-            match set.image.read(number as usize) {
-                Some(page) if page != EMPTY => drop(known.insert(page, number)),
-                _ => free.push(number),
+    /// Reads what an earlier daemon left: a page that is not all zero is in use. Page 0 is nobody's. Numbers that the set
+    /// before this one used are taken last: while the programs change over, both write places of their own image into shared
+    /// connections, and to the other one they had better be places of nothing.
+    pub(super) fn read(set: &MapSet) -> Result<Self, DatapathError> {
+        let image = set.image()?;
+        let mut placed = Self { known: HashMap::new(), hasher: RandomState::new(), free: Vec::new() };
+        for number in (1..image.len() as u32).rev() {
+            match image.get(number as usize) {
+                Some(page) if *page != EMPTY => placed.note(page, number),
+                _ => placed.free.push(number),
             }
         }
-        Self { known, free }
+        placed.free.sort_by_key(|number| (!set.used_before.contains(number), Reverse(*number)));
+        Ok(placed)
+    }
+
+    fn note(&mut self, page: &Page, number: u32) {
+        self.known.entry(self.hasher.hash_one(page)).or_default().push(number);
+    }
+
+    /// Where an equal page stands.
+    fn find(&self, image: &Mapping<Page>, page: &Page) -> Option<u32> {
+        let there = self.known.get(&self.hasher.hash_one(page))?;
+        there.iter().copied().find(|number| image.get(*number as usize) == Some(page))
+    }
+
+    /// Clears the pages that `keep` does not want.
+    fn clear(&mut self, image: &Mapping<Page>, keep: impl Fn(&u32) -> bool) {
+        let free = &mut self.free;
+        self.known.retain(|_, numbers| {
+            numbers.retain(|number| {
+                let keeps = keep(number);
+                if !keeps {
+                    image.write(*number as usize, EMPTY);
+                    free.push(*number);
+                }
+                keeps
+            });
+            !numbers.is_empty()
+        });
     }
 }
 
 /// Places an image, makes it the current one, and clears what only the one before it used.
 pub(super) fn publish(set: &mut MapSet, placed: &mut Placed, image: &Image) -> Result<u32, DatapathError> {
+    let pages = set.image()?;
     let mut used = HashSet::new();
-    let mut added = Vec::new();
+    let mut added = HashSet::new();
     let root = image.place(|page| {
-        let number = if let Some(number) = placed.known.get(page) {
-            *number
+        let number = if let Some(number) = placed.find(&pages, page) {
+            number
         } else {
             let number = placed.free.pop()?;
-            set.image.write(number as usize, *page);
-            placed.known.insert(*page, number);
-            added.push(*page);
+            pages.write(number as usize, *page);
+            placed.note(page, number);
+            added.insert(number);
             number
         };
         used.insert(number);
@@ -55,7 +90,7 @@ pub(super) fn publish(set: &mut MapSet, placed: &mut Placed, image: &Image) -> R
     let mut root = match root {
         Ok(root) => root,
         Err(no_room) => {
-            give_back(set, placed, &added);
+            placed.clear(&pages, |number| !added.contains(number));
             return Err(no_room.into());
         }
     };
@@ -71,7 +106,7 @@ pub(super) fn publish(set: &mut MapSet, placed: &mut Placed, image: &Image) -> R
     set.control.write(0, control);
     // In force from here on, whatever comes: pages are only cleared once nobody can still read them.
     match wait_for_programs() {
-        Ok(()) => clear_unused(set, placed, &used),
+        Ok(()) => placed.clear(&pages, |number| used.contains(number)),
         Err(error) => tracing::warn!("old pages of the policy are kept: cannot wait for running programs: {error}"),
     }
     Ok(root.generation)
@@ -83,25 +118,4 @@ const fn following(generation: u32) -> u32 {
         0 | u32::MAX => 1,
         next => next,
     }
-}
-
-fn give_back(set: &MapSet, placed: &mut Placed, pages: &[Page]) {
-    for page in pages {
-        if let Some(number) = placed.known.remove(page) {
-            set.image.write(number as usize, EMPTY);
-            placed.free.push(number);
-        }
-    }
-}
-
-fn clear_unused(set: &MapSet, placed: &mut Placed, used: &HashSet<u32>) {
-    let free = &mut placed.free;
-    placed.known.retain(|_, number| {
-        let keep = used.contains(number);
-        if !keep {
-            set.image.write(*number as usize, EMPTY);
-            free.push(*number);
-        }
-        keep
-    });
 }

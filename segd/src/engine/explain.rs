@@ -31,6 +31,7 @@ impl Core {
         };
         same_family(src, dst, service)?;
         let answer = self.kernel.answer(&Question { src, dst, service });
+        let answer = answer.map_err(|error| Refusal::Failed(format!("cannot read the policy in force: {error}")))?;
         Ok(self.explanation(answer, service))
     }
 

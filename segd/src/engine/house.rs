@@ -14,7 +14,7 @@ use super::judge::Written;
 use super::kernel::Kernel;
 use super::writer::{Core, Parts};
 use crate::api::types::{ExplainQuery, Explanation, Verdict};
-use crate::compile::{Answer, Clock, Image, Question, Registry};
+use crate::compile::{Answer, Clock, Freed, Image, Question, Registry};
 use crate::config::read_sources;
 use crate::datapath::{Counters, DatapathError, Enforced, Flow, Occupancy, Sizes};
 use crate::interfaces::{Change, Hook, Kind, Link};
@@ -28,6 +28,12 @@ pub(super) struct Paper {
     pub(super) attached: BTreeMap<u32, (String, Hook)>,
     /// Taken off behind the engine's back.
     torn_off: BTreeSet<u32>,
+    /// Zones that connections name.
+    pub(super) zones_in_flows: BTreeSet<u16>,
+    /// It waits for a confirmation.
+    pub(super) may_go_back: bool,
+    /// Numbers whose counters were set to zero.
+    pub(super) cleared: Vec<Freed>,
 }
 
 #[derive(Clone, Default)]
@@ -94,8 +100,22 @@ impl Kernel for PaperKernel {
         Occupancy::default()
     }
 
-    fn answer(&self, question: &Question) -> Answer {
-        self.0.lock().unwrap().image.as_ref().unwrap().answer(question, Clock::detached(Timestamp::now()).jiffies)
+    fn may_go_back(&self) -> bool {
+        self.0.lock().unwrap().may_go_back
+    }
+
+    fn zones_in_flows(&self) -> BTreeSet<u16> {
+        self.0.lock().unwrap().zones_in_flows.clone()
+    }
+
+    fn clear(&mut self, freed: &Freed) -> Result<(), DatapathError> {
+        self.0.lock().unwrap().cleared.push(freed.clone());
+        Ok(())
+    }
+
+    fn answer(&self, question: &Question) -> Result<Answer, DatapathError> {
+        let now = Clock::detached(Timestamp::now()).jiffies;
+        Ok(self.0.lock().unwrap().image.as_ref().unwrap().answer(question, now))
     }
 }
 

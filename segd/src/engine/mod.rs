@@ -31,6 +31,7 @@ pub(crate) mod house;
 mod judge;
 mod kernel;
 mod names;
+mod numbers;
 mod refusal;
 mod start;
 mod status;
@@ -43,7 +44,7 @@ pub use events::{Followed, Follower};
 pub use guarding::Machine;
 pub use judge::check;
 pub use refusal::Refusal;
-pub use start::{CheckedPolicy, Folders, StartError, Started, read_policy, unload};
+pub use start::{CheckedPolicy, Folders, StartError, Started, Unloaded, read_policy, unload};
 
 /// Connections that a preview of `enforce` shows.
 const PREVIEWED: usize = 50;
