@@ -3,15 +3,22 @@
 //! Everything is found by its pin below one folder of a bpffs, so that the next daemon takes over what is there. Nothing in
 //! this room knows of YAML or of rules: it places images, attaches programs and reads counters.
 
+mod attached;
 mod carry;
 mod counters;
 mod error;
 mod events;
+mod filters;
+#[cfg(test)]
+mod filters_tests;
 mod flows;
+mod kernel;
 mod links;
 mod object;
 mod publish;
 mod raw;
+mod route;
+mod seat;
 mod set;
 mod sizes;
 
@@ -22,17 +29,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use jiff::Timestamp;
 use segd_common::interface::Interface;
 
+pub use attached::Enforced;
 pub use counters::{Counters, PairCounters, RuleCounters};
 pub use error::DatapathError;
 pub use events::{Event, Events};
 pub use flows::{Flow, Occupancy};
-pub use links::Enforced;
+pub use kernel::Attachment;
 pub use sizes::Sizes;
 
 pub use crate::interfaces::Hook;
 
 use crate::compile::{self, Answer, Clock, Image, Question};
 use crate::interfaces::Link;
+use attached::Attached;
 use publish::Placed;
 use set::MapSet;
 
@@ -40,32 +49,37 @@ use set::MapSet;
 pub struct Datapath {
     dir: PathBuf,
     set: MapSet,
-    /// The links still run the programs of another set of maps: they change over once this one has a policy.
+    /// What is attached still runs the programs of another set of maps: it changes over once this one has a policy.
     behind: bool,
     placed: Placed,
-    links: links::Links,
+    attached: Attached,
     slots: BTreeMap<u32, u16>,
     clock: Arc<Mutex<Clock>>,
 }
 
 impl Datapath {
     /// Takes over what an earlier daemon left below `dir`, or loads everything anew, with the counters that are there.
-    /// Attached programs are replaced in their links, and not before the new ones have a policy: no packet goes by unjudged,
+    /// Attached programs are replaced in place, and not before the new ones have a policy: no packet goes by unjudged,
     /// and none is dropped for the change.
     ///
     /// # Errors
-    /// No kernel programs in this build, no bpffs, no privilege, or the verifier's words.
+    /// The kernel is too old, no kernel programs in this build, no bpffs, no privilege, or the verifier's words.
     pub fn open(dir: &Path, sizes: &Sizes) -> Result<Self, DatapathError> {
+        Self::open_by(dir, sizes, Attachment::of_this_kernel()?)
+    }
+
+    /// The same, with TC programs attached by what the caller says. Tests of filters run on kernels with links too.
+    fn open_by(dir: &Path, sizes: &Sizes, tc: Attachment) -> Result<Self, DatapathError> {
         let mut set = MapSet::open(dir, sizes)?;
         let clock = Arc::new(Mutex::new(set.sample_clock()?));
         let placed = Placed::read(&set);
-        let mut links = links::Links::new(dir);
+        let mut attached = Attached::new(dir, tc);
         let behind = set.root(set.jiffies()?).generation == 0;
         if !behind {
-            links.take_over(&mut set)?;
+            attached.take_over(&mut set)?;
         }
         let slots = set.interfaces()?.into_iter().map(|entry| (entry.ifindex, entry.slot)).collect();
-        Ok(Self { dir: dir.into(), set, behind, placed, links, slots, clock })
+        Ok(Self { dir: dir.into(), set, behind, placed, attached, slots, clock })
     }
 
     /// Whether an earlier daemon's state was taken over.
@@ -97,7 +111,7 @@ impl Datapath {
     pub fn publish(&mut self, image: &Image) -> Result<u32, DatapathError> {
         let generation = publish::publish(&mut self.set, &mut self.placed, image)?;
         if self.behind {
-            match self.links.take_over(&mut self.set) {
+            match self.attached.take_over(&mut self.set) {
                 Ok(()) => self.behind = false,
                 Err(error) => tracing::error!("{error}; the old programs go on there, and the next reload tries again"),
             }
@@ -139,7 +153,7 @@ impl Datapath {
         let slot = self.interface_slot(link.index, &link.name);
         let flags = if link.ethernet { 0 } else { Interface::LAYER3 };
         self.set.tell_interface(Interface { ifindex: link.index, slot, flags })?;
-        self.links.attach(&mut self.set, link, hook)
+        self.attached.attach(&mut self.set, link, hook)
     }
 
     /// Lets an interface go.
@@ -147,16 +161,16 @@ impl Datapath {
     /// # Errors
     /// The pins can't be removed.
     pub fn detach(&mut self, ifindex: u32) -> Result<(), DatapathError> {
-        self.links.detach(ifindex)?;
+        self.attached.detach(ifindex)?;
         self.set.forget_interface(ifindex)?;
         self.slots.remove(&ifindex);
         Ok(())
     }
 
-    /// Every interface that has links, and whether the kernel says that they are in place.
+    /// Every interface that something is attached to, and whether the kernel says that all of it is in place.
     #[must_use]
     pub fn enforced(&self) -> Vec<Enforced> {
-        self.links.enforced()
+        self.attached.enforced()
     }
 
     /// All counters, summed over the CPUs.
@@ -194,12 +208,12 @@ impl Datapath {
         Events::new(self.set.take_ring()?, Arc::clone(&self.clock))
     }
 
-    /// Takes enforcement off: links first, then maps. Returns what was taken off.
+    /// Takes enforcement off: what is attached first, then maps. Returns what was taken off.
     ///
     /// # Errors
     /// A pin can't be removed.
     pub fn unload(dir: &Path) -> Result<Vec<String>, DatapathError> {
-        let mut gone = links::Links::new(dir).remove_all()?;
+        let mut gone = Attached::remove_all(dir)?;
         gone.extend(MapSet::remove(dir)?);
         Ok(gone)
     }
