@@ -34,7 +34,8 @@ pub(crate) struct Image {
 pub(crate) fn fetch(kernel: Kernel) -> Result<Image> {
     let dir = super::folder().join(kernel.suite());
     let root = dir.join("root");
-    if is_fresh(&root)
+    let stamp = dir.join("fetched");
+    if is_fresh(&stamp)
         && let Ok(image) = find(&root)
     {
         return Ok(image);
@@ -55,6 +56,7 @@ pub(crate) fn fetch(kernel: Kernel) -> Result<Image> {
     empty(&root)?;
     fs::rename(&fresh, &root)?;
     fs::remove_dir_all(&downloads)?;
+    fs::write(stamp, "")?;
     find(&root)
 }
 
@@ -157,8 +159,8 @@ fn find(root: &Path) -> Result<Image> {
     Ok(Image { release, vmlinuz, modules })
 }
 
-fn is_fresh(root: &Path) -> bool {
-    fs::metadata(root)
+fn is_fresh(stamp: &Path) -> bool {
+    fs::metadata(stamp)
         .and_then(|there| there.modified())
         .is_ok_and(|at| SystemTime::now().duration_since(at).unwrap_or_default() < FRESH)
 }
