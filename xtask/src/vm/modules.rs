@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use object::{Object, ObjectSection};
 
 /// What the lab uses of a kernel. Some are built in, depending on its age.
-const WANTED: [&str; 17] = [
+const WANTED: [&str; 16] = [
     "veth",
     "tun",
     "8021q",
@@ -25,7 +25,6 @@ const WANTED: [&str; 17] = [
     "nft_chain_nat",
     "nft_reject",
     "nft_reject_inet",
-    "ipv6",
     "dummy",
     "cls_flower",
 ];

@@ -7,22 +7,9 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 
 use super::initramfs::Initramfs;
-use super::kernel::Kind;
+use super::plan;
 use crate::command::{cargo, root, target_dir};
 use crate::ebpf_toolchain::on_path;
-
-/// Test programs of `tests/`, and the words that they are run with on a kernel that is supported.
-const SUITES: [(&str, &str); 7] = [
-    ("verifier", "--nocapture"),
-    ("frames_in_the_kernel", ""),
-    ("policy", ""),
-    ("life", ""),
-    ("nat", ""),
-    ("devices", "--include-ignored"),
-    ("lab", ""),
-];
-/// One more, of which each kernel runs what is for its kind.
-const KERNELS: &str = "kernels";
 
 /// Programs of the machine that the lab calls.
 const PROGRAMS: [&str; 5] = ["ip", "nft", "ping", "tc", "wg"];
@@ -32,24 +19,6 @@ const PROGRAMS: [&str; 5] = ["ip", "nft", "ping", "tc", "wg"];
 pub(crate) struct Payload {
     /// Without modules and plan.
     pub(crate) image: Initramfs,
-}
-
-impl Payload {
-    /// The suites that a guest runs, one a line, as its first process reads them.
-    pub(crate) fn plan(kind: Kind) -> String {
-        let line = |(name, words): &(&str, &str)| format!("{name} /t/{name} --test-threads=1 {words}\n");
-        let own = match kind {
-            Kind::TooOld => return line(&(KERNELS, "--ignored too_old")),
-            Kind::WithoutTcx => "--include-ignored --skip too_old",
-            Kind::WithTcx => "--skip too_old --skip without_tcx",
-        };
-        SUITES.iter().chain([&(KERNELS, own)]).map(line).collect()
-    }
-
-    /// A plan whose only suite finds no test to run.
-    pub(crate) fn failing_plan() -> String {
-        "nothing /t/kernels --exact no_such_test\n".to_owned()
-    }
 }
 
 /// Builds everything and packs it.
@@ -89,7 +58,7 @@ pub(crate) fn build() -> Result<Payload> {
 /// The test programs that cargo just built, by suite.
 fn suites() -> Result<Vec<(String, PathBuf)>> {
     let mut command = cargo(&["test", "--no-run", "--locked", "-p", "segd-tests", "--message-format=json"]);
-    let names: BTreeSet<&str> = SUITES.iter().map(|(name, _)| *name).chain([KERNELS]).collect();
+    let names: Vec<&str> = plan::programs().collect();
     for name in &names {
         command.args(["--test", name]);
     }
@@ -164,11 +133,5 @@ mod tests {
         assert_eq!(executable(test), Some(("life".into(), "/x/life".into())));
         assert_eq!(executable(r#"{"executable":"/x/segd","target":{"name":"segd","kind":["bin"]}}"#), None);
         assert_eq!(executable(r#"{"executable":null,"target":{"name":"life","kind":["test"]}}"#), None);
-    }
-
-    #[test]
-    fn each_line_of_a_plan_is_a_name_and_a_command() {
-        assert!(Payload::plan(Kind::WithTcx).lines().all(|line| line.split_whitespace().count() >= 3));
-        assert_eq!(Payload::plan(Kind::TooOld), "kernels /t/kernels --test-threads=1 --ignored too_old\n");
     }
 }
