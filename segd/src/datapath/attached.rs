@@ -3,13 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use aya::programs::ProgramInfo;
-
-use super::filters::{Filter, make_clsact, remove_clsact};
-use super::raw::{detach_pinned_link, pinned_link_ifindex};
+use super::filters::{make_clsact, remove_clsact};
+use super::pin::{Pin, pin_program, unpin};
 use super::seat::Seat;
 use super::set::{MapSet, full_words};
 use super::{Attachment, DatapathError, Hook, links};
@@ -29,14 +26,6 @@ pub struct Enforced {
     pub enforced: bool,
     /// What is not, if something is not.
     pub detail: Option<String>,
-}
-
-/// A pin of one seat, and what kind of thing it holds.
-struct Pin {
-    path: PathBuf,
-    by: Attachment,
-    seat: Seat,
-    ifindex: u32,
 }
 
 /// Everything that one instance attached.
@@ -152,7 +141,7 @@ impl Attached {
                 if make_clsact(link.index)? {
                     pin_program(maps, pin.seat, &self.qdisc_pin(link.index))?;
                 }
-                put_filter(maps, pin)?;
+                pin.put_filter(maps)?;
             }
         }
         // TC links attach by name, and names change hands; filters may be taken off as soon as they are there.
@@ -228,95 +217,5 @@ impl Attached {
             let _ = fs::remove_dir_all(attached.folder(tc));
         }
         Ok(gone)
-    }
-}
-
-impl Pin {
-    const fn what(&self) -> &'static str {
-        match self.by {
-            Attachment::Link => "link",
-            Attachment::Filter => "filter",
-        }
-    }
-
-    const fn filter(&self) -> Filter {
-        Filter { ifindex: self.ifindex, seat: self.seat }
-    }
-
-    /// Whether what is pinned is in place; what is wrong, if not.
-    fn state(&self) -> Result<(), &'static str> {
-        match self.by {
-            Attachment::Link if links::alive(&self.path, self.ifindex) => Ok(()),
-            Attachment::Link => Err("is gone"),
-            Attachment::Filter => {
-                let program = ProgramInfo::from_pin(&self.path).map_err(|_| "has lost its pin")?;
-                self.filter().state(program.id())
-            }
-        }
-    }
-
-    /// Whether something of ours still holds the seat.
-    fn is_held(&self) -> Result<bool, String> {
-        match self.by {
-            Attachment::Link => pinned_link_ifindex(&self.path).map(|there| there == self.ifindex),
-            Attachment::Filter => self.filter().is_there(),
-        }
-        .map_err(|why| why.to_string())
-    }
-
-    fn replace(&self, maps: &mut MapSet) -> Result<(), String> {
-        match self.by {
-            Attachment::Link => links::replace(maps, self.seat, &self.path),
-            Attachment::Filter => put_filter(maps, self),
-        }
-    }
-
-    /// Takes it off before this returns: a link that only loses its pin lives on until the kernel gets round to it, and
-    /// packets would be dropped after we said that it is gone.
-    fn let_go(&self) -> Result<(), DatapathError> {
-        let taken_off = match self.by {
-            Attachment::Link if self.path.exists() => detach_pinned_link(&self.path),
-            Attachment::Filter if self.path.exists() => self.filter().remove(),
-            _ => return Ok(()),
-        };
-        taken_off.map_err(|why| DatapathError::Pin {
-            what: "take off what is attached by",
-            path: self.path.clone(),
-            why: why.to_string(),
-        })?;
-        unpin(&self.path)
-    }
-}
-
-/// Puts the seat's program into its filter, and then its pin into the place of an earlier one's.
-fn put_filter(maps: &mut MapSet, pin: &Pin) -> Result<(), String> {
-    let program = maps.classifier(pin.seat.program()).map_err(|error| error.to_string())?;
-    let fd = program.fd().map_err(|error| full_words(&error))?;
-    pin.filter().put(fd.as_fd()).map_err(|why| match why.raw_os_error() {
-        Some(libc::EINVAL) => format!(
-            "{why}; filters of another kind may have the first place: give them a higher `pref` (`tc filter show dev …`)"
-        ),
-        _ => why.to_string(),
-    })?;
-    pin_program(maps, pin.seat, &pin.path)
-}
-
-/// Pins a program, in the place of what is pinned there.
-fn pin_program(maps: &mut MapSet, seat: Seat, path: &Path) -> Result<(), String> {
-    let words = |why: std::io::Error| format!("cannot pin {}: {why}", path.display());
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let fresh = path.with_file_name(format!("new-{name}"));
-    unpin(&fresh).map_err(|error| error.to_string())?;
-    let program = maps.classifier(seat.program()).map_err(|error| error.to_string())?;
-    program.pin(&fresh).map_err(|error| full_words(&error))?;
-    fs::rename(&fresh, path).map_err(words)
-}
-
-fn unpin(pin: &Path) -> Result<(), DatapathError> {
-    match fs::remove_file(pin) {
-        Err(why) if why.kind() != std::io::ErrorKind::NotFound => {
-            Err(DatapathError::Pin { what: "remove", path: pin.into(), why: why.to_string() })
-        }
-        _ => Ok(()),
     }
 }

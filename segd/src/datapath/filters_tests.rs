@@ -198,6 +198,23 @@ fn a_filter_that_steps_in_front_is_told_and_overtaken_and_left_alone() {
 }
 
 #[test]
+fn an_interface_that_is_gone_leaves_no_pin() {
+    in_namespace(|| {
+        let ground = Ground::lay();
+        for hook in [Hook::Tc, Hook::XdpGeneric] {
+            let mut datapath = ground.guarded(hook);
+            if hook == Hook::XdpGeneric {
+                ip("link del x0");
+                datapath.detach(ground.link.index).unwrap();
+                assert!(datapath.enforced().is_empty());
+            }
+        }
+        let left: Vec<_> = std::fs::read_dir(ground.dir.join("filters")).unwrap().flatten().collect();
+        assert!(left.is_empty(), "{left:?}");
+    });
+}
+
+#[test]
 fn unload_takes_off_ours_and_the_qdisc_that_we_made() {
     in_namespace(|| {
         let ground = Ground::lay();

@@ -15,6 +15,7 @@ mod flows;
 mod kernel;
 mod links;
 mod object;
+mod pin;
 mod publish;
 mod raw;
 mod route;
