@@ -136,7 +136,7 @@ fn each_hook_has_one_filter_on_each_side_and_restarts_pile_up_none() {
         let ground = Ground::lay();
         for (hook, way_in) in [(Hook::Tc, "segd_ingress"), (Hook::XdpGeneric, "segd_note"), (Hook::Tc, "segd_ingress")]
         {
-            for _ in 0..3 {
+            for _ in 0..2 {
                 let datapath = ground.guarded(hook);
                 assert_eq!(state(&datapath), (true, None));
                 assert_eq!(datapath.enforced()[0].hook, hook);

@@ -45,7 +45,7 @@ pub(crate) struct Options {
 }
 
 /// Guests get this long. The slowest kernel takes a fifth of it on a quiet machine.
-const PATIENCE: Duration = Duration::from_mins(20);
+const PATIENCE: Duration = Duration::from_hours(1);
 
 /// Where kernels, initramfs images and logs are kept.
 fn folder() -> PathBuf {
