@@ -9,7 +9,7 @@ mod counters;
 mod error;
 mod events;
 mod filters;
-#[cfg(test)]
+#[cfg(all(test, segd_ebpf))]
 mod filters_tests;
 mod flows;
 mod kernel;

@@ -66,3 +66,20 @@ fn first(answer: &[u8]) -> Option<(&[u8], &[u8])> {
     let message = answer.get(..length).filter(|message| !message.is_empty())?;
     Some((message, answer.get(length.next_multiple_of(4)..).unwrap_or_default()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_taken_apart_by_the_lengths_in_it_and_one_that_lies_ends_there() {
+        let message = |length: u32, bytes: usize| [&length.to_ne_bytes()[..], &vec![0; bytes - 4]].concat();
+        let two = [message(17, 20), message(16, 16)].concat();
+        let (one, rest) = first(&two).unwrap();
+        assert_eq!((one.len(), rest.len()), (17, 16));
+        assert_eq!(first(rest).map(|(one, rest)| (one.len(), rest.len())), Some((16, 0)));
+        for broken in [vec![], vec![1, 2], message(0, 16), message(17, 16), message(u32::MAX, 16)] {
+            assert!(first(&broken).is_none(), "{broken:?}");
+        }
+    }
+}
