@@ -18,6 +18,8 @@ use super::seat::Seat;
 const PRIORITY: u16 = 1;
 /// Ours have handles from here on: the seat's number, then the turn.
 const HANDLES: u32 = 0x5e9d_0000;
+/// How many a seat has; a power of two.
+const TURNS: u32 = 16;
 /// `TC_H_CLSACT`.
 const CLSACT: u32 = 0xffff_fff1;
 /// `TC_H_MAJ` of it: what its qdisc is called.
@@ -46,16 +48,17 @@ impl Filter {
     /// Puts a program there: in place of ours if one is there, and before everybody else's. No packet goes by between.
     pub(super) fn put(self, program: BorrowedFd<'_>) -> io::Result<()> {
         let there = self.standing()?;
-        let ours = there.iter().position(|filter| filter.seat == Some(self.seat));
-        match ours.map(|place| (&there[place], is_first(&there, place))) {
-            None => self.write(self.handle(0), program),
-            Some((ours, true)) => self.write(ours.handle, program),
-            Some((ours, false)) => {
-                // A new one comes first among its priority; then the old one may go.
-                self.write(self.other(ours.handle), program)?;
-                self.delete(ours.handle)
-            }
-        }
+        let is_ours = |filter: &Standing| filter.seat == Some(self.seat);
+        let in_front = there.iter().position(is_ours).filter(|place| is_first(&there, *place));
+        // A new one comes first among its priority.
+        let (handle, flags) = match in_front {
+            Some(place) => (there[place].handle, NLM_F_CREATE),
+            None => (self.free(&there)?, NLM_F_CREATE | NLM_F_EXCL),
+        };
+        self.write(handle, program, flags)?;
+        // Whatever stood behind somebody else's may go now, and so may what a daemon left that was killed in this place.
+        let mut old = there.iter().filter(|filter| is_ours(filter) && filter.handle != handle);
+        old.try_for_each(|filter| self.delete(filter.handle))
     }
 
     /// Whether the program of this number runs there, and before everybody else's; why not, if not.
@@ -92,12 +95,18 @@ impl Filter {
         }
     }
 
-    const fn handle(self, turn: u32) -> u32 {
+    pub(super) const fn handle(self, turn: u32) -> u32 {
         HANDLES | (self.seat as u32) << 4 | turn
     }
 
-    const fn other(self, handle: u32) -> u32 {
-        if handle == self.handle(0) { self.handle(1) } else { self.handle(0) }
+    /// A handle of this seat's that nobody has.
+    fn free(self, there: &[Standing]) -> io::Result<u32> {
+        let is_free = |handle: &u32| there.iter().all(|filter| filter.handle != *handle);
+        let handles = (0..TURNS).map(|turn| self.handle(turn));
+        handles
+            .into_iter()
+            .find(is_free)
+            .ok_or_else(|| io::Error::other("somebody else has all the handles that are ours"))
     }
 
     fn standing(self) -> io::Result<Vec<Standing>> {
@@ -113,7 +122,7 @@ impl Filter {
     }
 
     /// Makes the filter of this handle, or replaces its program.
-    fn write(self, handle: u32, program: BorrowedFd<'_>) -> io::Result<()> {
+    pub(super) fn write(self, handle: u32, program: BorrowedFd<'_>, flags: u16) -> io::Result<()> {
         let mut message = self.message(handle);
         let options = [
             TcFilterBpfOption::ProgFd(program.as_raw_fd().cast_unsigned()),
@@ -122,7 +131,7 @@ impl Filter {
             TcFilterBpfOption::FlagsGeneric(TcU32OptionFlags::SkipHw),
         ];
         message.attributes.push(TcAttribute::Options(options.into_iter().map(TcOption::Bpf).collect()));
-        change(RouteNetlinkMessage::NewTrafficFilter(message), NLM_F_CREATE)
+        change(RouteNetlinkMessage::NewTrafficFilter(message), flags)
     }
 
     fn delete(self, handle: u32) -> io::Result<()> {
@@ -145,7 +154,10 @@ enum Qdisc {
 
 /// Makes the qdisc that filters hang on, if it is not there; whether it was made.
 pub(super) fn make_clsact(ifindex: u32) -> Result<bool, String> {
-    let refused = |why: io::Error| format!("its clsact qdisc can't be made: {why}");
+    let refused = |why: io::Error| match why.raw_os_error() {
+        Some(libc::ENOENT) => format!("{why}: this kernel has no clsact qdisc; `modprobe sch_ingress` loads it"),
+        _ => format!("its clsact qdisc can't be made: {why}"),
+    };
     match qdisc(ifindex).map_err(refused)? {
         Some(Qdisc::Clsact) => return Ok(false),
         Some(Qdisc::Ingress) => {
@@ -220,7 +232,7 @@ fn read(item: &Item) -> Option<Standing> {
     }
     let seat = Seat::ALL.into_iter().find(|seat| {
         let filter = Filter { ifindex: 0, seat: *seat };
-        [filter.handle(0), filter.handle(1)].contains(&handle) && name == Some(seat.program())
+        handle & !(TURNS - 1) == filter.handle(0) && name == Some(seat.program())
     });
     Some(Standing { handle, seat, program })
 }

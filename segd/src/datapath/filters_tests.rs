@@ -2,13 +2,17 @@
 //! which knows nothing of us.
 
 use std::net::UdpSocket;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
+use rtnetlink::packet_core::NLM_F_CREATE;
 use socket2::{Domain, SockAddr, SockAddrStorage, Socket, Type};
 
+use super::filters::Filter;
+use super::seat::Seat;
 use super::{Attachment, Datapath, Hook, Sizes};
 use crate::interfaces::ground::{in_namespace, ip};
 use crate::interfaces::{Kind, Link};
@@ -194,6 +198,21 @@ fn a_filter_that_steps_in_front_is_told_and_overtaken_and_left_alone() {
             assert_eq!(state(&datapath), (true, None));
         }
         assert_eq!(filters("ingress"), ["segd_ingress", "foreign", "foreign", "foreign"]);
+    });
+}
+
+#[test]
+fn what_a_daemon_left_that_was_killed_while_it_changed_places_is_cleaned_up() {
+    in_namespace(|| {
+        let ground = Ground::lay();
+        let mut datapath = ground.guarded(Hook::Tc);
+        let filter = Filter { ifindex: ground.link.index, seat: Seat::Ingress };
+        let program = datapath.set.classifier("segd_ingress").unwrap().fd().unwrap().try_clone().unwrap();
+        filter.write(filter.handle(7), program.as_fd(), NLM_F_CREATE).unwrap();
+        assert_eq!(filters("ingress"), ["segd_ingress", "segd_ingress"]);
+        datapath.attached.take_over(&mut datapath.set).unwrap();
+        assert_eq!(filters("ingress"), ["segd_ingress"]);
+        assert_eq!(state(&datapath), (true, None));
     });
 }
 

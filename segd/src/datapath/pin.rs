@@ -81,6 +81,7 @@ impl Pin {
         let program = maps.classifier(self.seat.program()).map_err(|error| error.to_string())?;
         let fd = program.fd().map_err(|error| full_words(&error))?;
         self.filter().put(fd.as_fd()).map_err(|why| match why.raw_os_error() {
+            Some(libc::ENOENT) => format!("{why}: this kernel has no BPF filters; `modprobe cls_bpf` loads them"),
             Some(libc::EINVAL) => format!(
                 "{why}; filters of another kind may have the first place: give them a higher `pref` (`tc filter show dev …`)"
             ),
