@@ -16,6 +16,7 @@ mod set;
 mod sizes;
 
 use std::collections::BTreeMap;
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -184,6 +185,13 @@ impl Datapath {
     pub fn answer(&self, question: &Question) -> Answer {
         let now = self.clock().jiffies;
         compile::answer(&self.set.image, &self.set.root(now), question, now)
+    }
+
+    /// A loaded program, for test runs: they tell what a frame gets without sending it. Its pinned maps are below the folder
+    /// of this instance.
+    #[must_use]
+    pub fn program(&self, name: &str) -> Option<BorrowedFd<'_>> {
+        self.set.program(name)
     }
 
     /// The ring of events. There is one reader.

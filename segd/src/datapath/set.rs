@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -216,6 +216,10 @@ impl MapSet {
     pub(super) fn classifier(&mut self, name: &'static str) -> Result<&mut SchedClassifier, DatapathError> {
         let program = self.ebpf.program_mut(name).ok_or(DatapathError::Missing(name))?;
         program.try_into().map_err(|_| DatapathError::Missing(name))
+    }
+
+    pub(super) fn program(&self, name: &str) -> Option<BorrowedFd<'_>> {
+        self.ebpf.program(name)?.fd().ok().map(AsFd::as_fd)
     }
 
     pub(super) fn per_cpu<T: aya::Pod>(&self, name: &'static str) -> Result<PerCpuArray<&MapData, T>, DatapathError> {
