@@ -5,6 +5,7 @@
 mod bench;
 mod command;
 mod demo;
+mod differential;
 mod ebpf;
 mod ebpf_toolchain;
 mod lint;
@@ -45,6 +46,18 @@ enum Verb {
         #[arg(long)]
         keep: bool,
     },
+    /// Compare the loaded programs with an independent model, on policies and packets of chance
+    Differential {
+        /// How many packets; underscores may part the digits
+        #[arg(long, default_value = "1_000_000")]
+        packets: String,
+        /// Draw the same series again
+        #[arg(long)]
+        seed: Option<u64>,
+        /// Only this case of the series
+        #[arg(long)]
+        case: Option<u64>,
+    },
     /// Measure the packet path and a large policy, and write BENCHMARKS.md
     Bench {
         /// Run less, and write nothing
@@ -81,6 +94,7 @@ fn run(verb: &Verb) -> Result<()> {
         Verb::Lint => lint::run_all(),
         Verb::Test => test::run_all(),
         Verb::Demo { keep } => demo::run_demo(*keep),
+        Verb::Differential { packets, seed, case } => differential::run_differential(packets, *seed, *case),
         Verb::Bench { quick } => bench::run_bench(*quick),
         Verb::Vm(options) => vm::run_vm(options),
     }

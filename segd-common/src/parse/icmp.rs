@@ -199,7 +199,8 @@ fn quoted_ports<V: View>(view: &V, span: Span, packet: &mut Packet) -> Result<()
                 _ => return Err(Reason::NoConnection),
             }
         }
-        _ => {}
+        // The packet is used again: an earlier error's ports are still in it.
+        _ => (packet.quoted.sport, packet.quoted.dport) = (0, 0),
     }
     Ok(())
 }

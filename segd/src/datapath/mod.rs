@@ -28,6 +28,7 @@ mod sizes;
 mod tick;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -289,6 +290,13 @@ impl Datapath {
     pub fn clear(&mut self, freed: &Freed) -> Result<(), DatapathError> {
         counters::clear(&mut self.set, freed)?;
         self.set.ledger.write(&self.folders.current())
+    }
+
+    /// A loaded program, for test runs: they tell what a frame gets without sending it. Its pinned maps are below the folder
+    /// of this instance.
+    #[must_use]
+    pub fn program(&self, name: &str) -> Option<BorrowedFd<'_>> {
+        self.set.program(name)
     }
 
     /// The ring of events. There is one reader.

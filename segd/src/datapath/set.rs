@@ -290,6 +290,10 @@ impl MapSet {
         program.try_into().map_err(|_| DatapathError::Missing(name))
     }
 
+    pub(super) fn program(&self, name: &str) -> Option<BorrowedFd<'_>> {
+        self.ebpf.program(name)?.fd().ok().map(AsFd::as_fd)
+    }
+
     pub(super) fn per_cpu<T: aya::Pod>(&self, name: &'static str) -> Result<PerCpuArray<&MapData, T>, DatapathError> {
         let map = self.ebpf.map(name).ok_or(DatapathError::Missing(name))?;
         PerCpuArray::try_from(map).map_err(|error| DatapathError::map(format!("open {name}"), &error))
