@@ -237,7 +237,7 @@ fn questions_that_make_no_sense_are_refused() {
 #[test]
 fn a_preview_of_a_pair_changes_nothing_and_the_real_thing_does() {
     let house = House::new();
-    let audit = PairRequest { from: "dev".into(), to: "ledger".into(), mode: Mode::Audit, preview: false };
+    let audit = PairRequest { from: "dev".into(), to: "ledger".into(), mode: Mode::Audit, preview: false, since: None };
     assert!(house.engine.set_pair(&audit, None).value.unwrap().applied);
     assert_eq!(house.explain("dev", "ledger", "tcp/22").reason, "audit");
     let enforce = PairRequest { mode: Mode::Enforce, preview: true, ..audit };
@@ -310,7 +310,7 @@ fn a_test_of_reach_names_the_rule_that_lets_somebody_else_in() {
 #[test]
 fn a_mode_that_something_written_by_hand_overrides_is_refused() {
     let house = House::new();
-    let request = |mode| PairRequest { from: "dev".into(), to: "ledger".into(), mode, preview: false };
+    let request = |mode| PairRequest { from: "dev".into(), to: "ledger".into(), mode, preview: false, since: None };
     fs::write(house.config(), format!("{ZONES}pairs:\n  - {{ from: dev, to: ledger, mode: enforce }}\n")).unwrap();
     house.engine.reload().value.unwrap();
     let refused = house.engine.set_pair(&request(Mode::Audit), None).value.unwrap_err().to_string();

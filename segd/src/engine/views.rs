@@ -81,13 +81,13 @@ impl Core {
     /// Pairs of zones that may talk, or tried to.
     pub(super) fn matrix(&self) -> Result<Vec<MatrixCell>, Refusal> {
         let names = self.names();
-        let traffic: BTreeMap<(String, String), [u64; 3]> = self
-            .counters()?
-            .pairs
-            .iter()
-            .map(|pair| ((names.zone(pair.from), names.zone(pair.to)), by_verdict(&pair.packets)))
-            .filter(|(_, packets)| packets.iter().any(|count| *count > 0))
-            .collect();
+        let packets = |pair: &PairCounters| ((names.zone(pair.from), names.zone(pair.to)), by_verdict(&pair.packets));
+        Ok(self.matrix_of(self.counters()?.pairs.iter().map(packets).collect()))
+    }
+
+    /// The same with these packets.
+    pub(super) fn matrix_of(&self, mut traffic: BTreeMap<(String, String), [u64; 3]>) -> Vec<MatrixCell> {
+        traffic.retain(|_, packets| packets.iter().any(|count| *count > 0));
         let policy = &self.force.written.policy;
         let grants = grants(policy, Timestamp::now());
         let pairs: BTreeSet<_> = grants.keys().chain(traffic.keys()).collect();
@@ -106,7 +106,7 @@ impl Core {
                 denied,
             }
         };
-        Ok(pairs.into_iter().map(cell).collect())
+        pairs.into_iter().map(cell).collect()
     }
 
     /// The files in force.
@@ -146,7 +146,7 @@ impl Core {
 }
 
 /// Packets allowed by policy, let pass by audit, and denied.
-fn by_verdict(packets: &[u64; Reason::COUNT]) -> [u64; 3] {
+pub(super) fn by_verdict(packets: &[u64; Reason::COUNT]) -> [u64; 3] {
     let mut sums = [0; 3];
     for (reason, count) in Reason::ALL.iter().zip(packets) {
         let slot = match (reason, reason.verdict()) {
