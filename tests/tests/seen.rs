@@ -329,6 +329,7 @@ fn a_report_tells_approvals_use_drift_and_what_was_blocked() -> Result<()> {
     assert_eq!(report["shadowed"], serde_json::json!([{ "id": "ledger-again", "by": ["ledger"] }]));
     // Six zones with the reserved ones; accounting is open within, guests to the internet are watched.
     assert_eq!(report["coverage"], serde_json::json!({ "enforced": 33, "audited": 1, "open": 1 }));
+    assert_eq!(report["matrix"].as_array().map(Vec::len), Some(35), "every pair of zones");
     assert_eq!((&report["blocked"][0]["src"], &report["blocked"][0]["dst_port"]), (&"10.40.0.7".into(), &22.into()));
     assert_eq!(report["rules"][0]["approved_by"], "tests@example.com");
 

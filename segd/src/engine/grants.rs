@@ -72,23 +72,27 @@ pub(super) fn grants(policy: &Policy, now: Timestamp) -> BTreeMap<Pair, Vec<Gran
     grants
 }
 
-/// Ordered pairs of zones by what happens to what no rule names. This machine does not speak to itself through us.
+/// Ordered pairs of zones by what happens to what no rule names.
 pub(super) fn coverage(policy: &Policy, now: Timestamp) -> Coverage {
-    let zones = zone_names(policy);
     let grants = grants(policy, now);
     let mut coverage = Coverage::default();
-    for from in &zones {
-        for to in zones.iter().filter(|to| !(from == ZoneName::HOST && *to == ZoneName::HOST)) {
-            let granted = grants.get(&(from.clone(), to.clone()));
-            let open = granted.is_some_and(|granted| granted.iter().any(|grant| grant.service == Service::Any));
-            match (open, mode_of(policy, from, to)) {
-                (true, _) => coverage.open += 1,
-                (false, Mode::Audit) => coverage.audited += 1,
-                (false, Mode::Enforce) => coverage.enforced += 1,
-            }
+    for pair in pairs(policy) {
+        let open = |granted: &Vec<Grant>| granted.iter().any(|grant| grant.service == Service::Any);
+        match (grants.get(&pair).is_some_and(open), mode_of(policy, &pair.0, &pair.1)) {
+            (true, _) => coverage.open += 1,
+            (false, Mode::Audit) => coverage.audited += 1,
+            (false, Mode::Enforce) => coverage.enforced += 1,
         }
     }
     coverage
+}
+
+/// Every ordered pair of zones but this machine with itself.
+pub(super) fn pairs(policy: &Policy) -> Vec<Pair> {
+    let zones = zone_names(policy);
+    let of = |from: &String| zones.iter().map(|to| (from.clone(), to.clone())).collect::<Vec<_>>();
+    let all = zones.iter().flat_map(of);
+    all.filter(|(from, to)| from != ZoneName::HOST || to != ZoneName::HOST).collect()
 }
 
 #[cfg(test)]

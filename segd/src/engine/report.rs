@@ -46,7 +46,7 @@ impl Engine {
                 drift: core.drift(),
                 interfaces: status.interfaces,
                 coverage: coverage(&core.force.written.policy, now),
-                matrix: core.matrix_of(packets(&pairs)),
+                matrix: core.matrix_of(packets(&pairs), &super::grants::pairs(&core.force.written.policy)),
                 expired: ids(&rules, |rule| rule.expired),
                 expiring: ids(&rules, |rule| !rule.expired && rule.expires.is_some_and(|end| end < *until)),
                 unused: ids(&rules, |rule| !rule.expired && rule.last_hit.is_none_or(|hit| hit < *since)),

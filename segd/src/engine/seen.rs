@@ -77,7 +77,7 @@ impl Engine {
     pub fn matrix_since(&self, query: &SinceQuery) -> Tagged<Result<Vec<MatrixCell>, Refusal>> {
         let Some(since) = query.since else { return self.matrix() };
         let pairs = self.pairs_since(since);
-        self.read(|core| Ok(core.matrix_of(packets(&pairs?))))
+        self.read(|core| Ok(core.matrix_of(packets(&pairs?), &[])))
     }
 
     /// Rules that would allow what was seen.

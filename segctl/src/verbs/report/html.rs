@@ -19,10 +19,15 @@ h1{font-size:1.6rem;margin:0 0 .25rem}h2{font-size:1.15rem;margin:2.25rem 0 .6re
 .wide{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:.92rem}
 th,td{text-align:left;vertical-align:top;padding:.4rem .7rem;border-bottom:1px solid var(--line)}
 thead th{background:var(--band);font-weight:600}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}
-code{font:.9em ui-monospace,monospace;overflow-wrap:anywhere}.cards{display:flex;flex-wrap:wrap;gap:1rem;margin:1rem 0}
+code{font:.9em ui-monospace,monospace;overflow-wrap:anywhere}td:first-child code,.whole{white-space:nowrap}
+.square td,.square th{text-align:center;padding:.3rem .5rem}.square th:first-child{text-align:left}
+.square td.audit{background:#c98a1a33}.square td.open{background:#c0302833}.square td.some{background:#1f8f4f26}.cards{display:flex;flex-wrap:wrap;gap:1rem;margin:1rem 0}
 .card{flex:1 1 9rem;background:var(--band);border-radius:.5rem;padding:.8rem 1rem}.card b{display:block;font-size:1.5rem}
 ul{margin:.3rem 0;padding-left:1.2rem}
 @media print{body{margin:0;max-width:none;font-size:11px}h2{break-after:avoid}tr{break-inside:avoid}.wide{overflow:visible}}";
+
+/// Zones of a matrix that fits on paper.
+const WIDEST: usize = 24;
 
 /// Text with everything that HTML would obey taken out.
 struct Safe<T>(T);
@@ -140,13 +145,56 @@ fn matrix(report: &Report, page: &Page) -> String {
             denied,
         ]
     };
-    let rows: Vec<Vec<String>> = report.matrix.iter().map(row).collect();
+    let rows: Vec<Vec<String>> = report.matrix.iter().filter(|cell| !is_silent(cell)).map(row).collect();
     format!(
-        "<h2>Zones</h2>\n<p class=\"quiet\">Pairs that may talk or tried to; in all others, nothing is allowed and nothing was seen. \
-         Packets since {}.</p>\n{}",
+        "<h2>Zones</h2>\n{}<p class=\"quiet\">Pairs that may talk, tried to, or are only audited. Packets since {}.</p>\n{}",
+        square(report),
         Safe(moment(report.since, page)),
         table(&["From", "To", "Mode", "Allowed", "#Passed", "#Audited", "#Dropped"], &rows)
     )
+}
+
+/// Every pair at a glance. Too many zones make no glance; the list has them all.
+fn square(report: &Report) -> String {
+    let mut zones: Vec<&str> = Vec::new();
+    for cell in &report.matrix {
+        if !zones.contains(&cell.from_zone.as_str()) {
+            zones.push(&cell.from_zone);
+        }
+    }
+    if zones.len() > WIDEST {
+        return String::new();
+    }
+    let mut text = String::from("<div class=\"wide\"><table class=\"square\">\n<thead><tr><th>From \\ to</th>");
+    for zone in &zones {
+        let _ = write!(text, "<th>{}</th>", Safe(zone));
+    }
+    text.push_str("</tr></thead>\n<tbody>\n");
+    for from in &zones {
+        let _ = write!(text, "<tr><th>{}</th>", Safe(from));
+        for to in &zones {
+            let cell = report.matrix.iter().find(|cell| cell.from_zone == *from && cell.to_zone == *to);
+            text.push_str(&glance(cell));
+        }
+        text.push_str("</tr>\n");
+    }
+    text.push_str("</tbody></table></div>\n<p class=\"quiet\">open: every service; a number: so many services; audit: nothing is dropped; ·: nothing passes.</p>\n");
+    text
+}
+
+fn glance(cell: Option<&MatrixCell>) -> String {
+    let Some(cell) = cell else { return "<td></td>".to_owned() };
+    match (cell.services.len(), cell.mode) {
+        _ if cell.services.iter().any(|service| service == "any") => "<td class=\"open\">open</td>".to_owned(),
+        (0, Mode::Enforce) => "<td class=\"quiet\">·</td>".to_owned(),
+        (0, Mode::Audit) => "<td class=\"audit\">audit</td>".to_owned(),
+        (some, Mode::Enforce) => format!("<td class=\"some\">{some}</td>"),
+        (some, Mode::Audit) => format!("<td class=\"audit\">{some}, audit</td>"),
+    }
+}
+
+fn is_silent(cell: &MatrixCell) -> bool {
+    cell.services.is_empty() && cell.mode == Mode::Enforce && cell.allowed + cell.audited + cell.denied == 0
 }
 
 fn rules(report: &Report, page: &Page) -> String {
@@ -167,7 +215,7 @@ fn rules(report: &Report, page: &Page) -> String {
             format!("<code>{}</code>", Safe(rule.services.join(", "))),
             said(&rule.reason),
             said(&rule.approved_by),
-            said(&rule.ticket),
+            format!("<span class=\"whole\">{}</span>", said(&rule.ticket)),
             format!("<span class=\"{class}\">{end}</span>"),
             rule.last_hit.map_or_else(|| "never".to_owned(), |hit| Safe(moment(hit, page)).to_string()),
             count(rule.connections),

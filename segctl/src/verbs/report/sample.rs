@@ -56,7 +56,10 @@ pub(super) fn report() -> Report {
         coverage: Coverage { enforced: 10, audited: 4, open: 2 },
         matrix: vec![
             cell("dev", "accounting", Mode::Enforce, &["tcp/5432"], [48_211, 0, 34]),
+            cell("dev", "dev", Mode::Enforce, &[], [0, 0, 0]),
             cell("dev", "internet", Mode::Audit, &[], [0, 7, 0]),
+            cell("accounting", "accounting", Mode::Enforce, &["any"], [12, 0, 0]),
+            cell("accounting", "dev", Mode::Enforce, &[], [0, 0, 0]),
         ],
         rules: vec![
             rule("dev-reads-ledger"),

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use jiff::Timestamp;
 use rusqlite::{Row as SqlRow, params};
-use segd_common::reason::{Reason, Verdict};
+use segd_common::reason::Verdict;
 
 use super::{Store, StoreError};
 use crate::seen::class::minute;
@@ -14,10 +14,11 @@ use crate::seen::rows::{Asked, PairSum, Row, reason_named};
 /// Rows of an answer; of more, the newest.
 const MOST: u32 = 200_000;
 
-/// Classes, each with the sum over its minutes.
+/// Classes, each with the sum over its minutes. `?5`: only what did not pass by policy.
 const CLASSES: &str = "\
 SELECT from_zone, to_zone, src, dst, proto, port, src_port, reason, would_be, rule, sum(flows), min(first), max(last) AS latest
 FROM seen WHERE minute >= ?1 AND (?2 = '' OR from_zone = ?2) AND (?3 = '' OR to_zone = ?3)
+  AND (NOT ?5 OR reason NOT IN ('rule', 'reply', 'related', 'intra-zone', 'failsafe', 'essential'))
 GROUP BY from_zone, to_zone, src, dst, proto, port, src_port, reason, would_be, rule
 ORDER BY latest DESC, src, dst, proto, port LIMIT ?4";
 
@@ -27,10 +28,10 @@ impl Store {
         let Asked { since, blocked, from, to } = asked;
         let mut statement = self.db.prepare_cached(CLASSES)?;
         let any = |zone: &Option<String>| zone.clone().unwrap_or_default();
-        let mut found = statement.query(params![minute(*since), any(from), any(to), MOST])?;
+        let mut found = statement.query(params![minute(*since), any(from), any(to), MOST, blocked])?;
         let mut rows = Vec::new();
         while let Some(row) = found.next()? {
-            rows.extend(read(row)?.filter(|row| !blocked || is_blocked(row)));
+            rows.extend(read(row)?);
         }
         rows.reverse();
         Ok(rows)
@@ -79,11 +80,6 @@ impl Store {
         )?;
         Ok(oldest.and_then(|minute| Timestamp::from_second(minute * 60).ok()))
     }
-}
-
-/// Dropped, or let pass by audit only.
-fn is_blocked(row: &Row) -> bool {
-    row.reason == Reason::Audit || row.reason.verdict() == Verdict::Deny
 }
 
 /// A row; none if it has words that this release does not know.
