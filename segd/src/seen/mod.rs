@@ -156,3 +156,50 @@ pub trait Named {
     /// The rule's.
     fn rule(&self, number: u32) -> String;
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    struct Unnamed;
+
+    impl Named for Unnamed {
+        fn zone(&self, number: u16) -> String {
+            number.to_string()
+        }
+
+        fn rule(&self, number: u32) -> String {
+            number.to_string()
+        }
+    }
+
+    fn kept(seen: &Seen) -> Option<String> {
+        seen.keep(Timestamp::now(), &Counters::default(), &Unnamed);
+        seen.amiss()
+    }
+
+    #[test]
+    fn a_damaged_file_is_told_for_as_long_as_the_daemon_runs_and_the_history_goes_on() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(FILE), vec![7; 65_536]).unwrap();
+        let seen = Seen::open(dir.path(), &Told::default());
+        let told = kept(&seen).expect("it is told");
+        assert!(told.contains("was damaged") && told.contains("seen.db.damaged"), "{told}");
+        assert_eq!(seen.rows(&Asked::since(Timestamp::UNIX_EPOCH)).unwrap(), []);
+    }
+
+    #[test]
+    fn a_disk_that_refuses_is_told_until_it_lets_us_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("state");
+        let seen = Seen::open(&folder, &Told::default());
+        assert!(kept(&seen).is_some_and(|told| told.contains("look at the space on the disk")));
+        let refused = seen.rows(&Asked::since(Timestamp::UNIX_EPOCH)).unwrap_err().to_string();
+        assert!(refused.starts_with("there is no history of what was seen: "), "{refused}");
+        fs::create_dir(&folder).unwrap();
+        assert_eq!(kept(&seen), None);
+        assert_eq!(seen.oldest().unwrap(), None);
+    }
+}

@@ -46,13 +46,15 @@ impl Bounds {
         db.query_row(&format!("PRAGMA max_page_count = {}", self.bytes * 5 / 4 / page.max(1)), [], |_| Ok(()))
     }
 
-    /// Brings the store back within its bounds.
-    pub(super) fn tidy(&self, db: &mut Connection, now: Timestamp) -> Result<(), StoreError> {
+    /// Brings the store back within its bounds. `hours`: there may be minutes that are old enough to become hours.
+    pub(super) fn tidy(&self, db: &mut Connection, now: Timestamp, hours: bool) -> Result<(), StoreError> {
         let work = db.transaction()?;
         for table in ["seen", "traffic"] {
             work.execute(&format!("DELETE FROM {table} WHERE minute < ?1"), [minute(now - self.age)])?;
         }
-        self.make_hours(&work, minute(now - self.minutes_for))?;
+        if hours {
+            self.make_hours(&work, minute(now - self.minutes_for))?;
+        }
         work.commit()?;
         self.shrink(db)
     }

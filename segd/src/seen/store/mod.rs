@@ -66,9 +66,9 @@ impl Store {
         keep_marks(&work, (&self.traffic, &self.flows), (&traffic, &flows))?;
         work.commit()?;
         (self.flows, self.traffic) = (flows, traffic);
-        if self.tidied != minute(now) {
-            self.tidied = minute(now);
-            self.bounds.tidy(&mut self.db, now)?;
+        let before = std::mem::replace(&mut self.tidied, minute(now));
+        if before != self.tidied {
+            self.bounds.tidy(&mut self.db, now, before / 60 != self.tidied / 60)?;
         }
         Ok(())
     }

@@ -109,6 +109,8 @@ fn sound(path: &Path, bounds: &Bounds) -> Result<Connection, Fault> {
     let made = OpenOptions::new().create(true).append(true).mode(0o600).open(path);
     made.map_err(|source| Fault::Refused(StoreError::File { path: path.to_owned(), source }))?;
     let db = Connection::open(path)?;
+    // The index of the log then lives in our own memory, and not in a file that could be cut short under it.
+    db.execute_batch("PRAGMA locking_mode = EXCLUSIVE")?;
     let layout: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     if layout != 0 && layout != LAYOUT {
         return Err(Fault::Damaged(format!("it has layout {layout}, of another release")));
