@@ -8,8 +8,8 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use crate::client::Client;
 use crate::screen::{Format, Screen};
 use crate::verbs::{
-    allow, apply, check, completions, diff, explain, flows, interfaces, man, matrix, pairs, reload, revoke, rules,
-    services, status, top, zones,
+    allow, apply, check, completions, diff, explain, flows, interfaces, man, matrix, pairs, reload, report, revoke,
+    rules, services, status, suggest, top, zones,
 };
 
 const EXIT_STATUS: &str = "\
@@ -63,6 +63,8 @@ enum Verb {
     Flows(flows::Args),
     Matrix(matrix::Args),
     Top(top::Args),
+    Suggest(suggest::Args),
+    Report(report::Args),
     Reload(reload::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -96,8 +98,10 @@ impl Cli {
             Verb::Audit(args) => pairs::audit(args, &session).await,
             Verb::Enforce(args) => pairs::enforce(args, &session).await,
             Verb::Flows(args) => flows::run(args, &session).await,
-            Verb::Matrix(_) => matrix::run(&session).await,
+            Verb::Matrix(args) => matrix::run(&args, &session).await,
             Verb::Top(args) => top::run(&args, &session).await,
+            Verb::Suggest(args) => suggest::run(&args, &session).await,
+            Verb::Report(args) => report::run(&args, &session).await,
             Verb::Reload(_) => reload::run(&session).await,
             Verb::Completions(args) => completions::run(&args),
             Verb::Man(args) => man::run(&args),

@@ -12,4 +12,6 @@ pub mod engine;
 pub mod interfaces;
 pub mod metrics;
 pub mod policy;
+pub mod seen;
 pub mod state;
+pub mod suggest;

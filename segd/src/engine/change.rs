@@ -87,7 +87,7 @@ impl Core {
     /// Sets the mode of one pair of zones in the drop-in file and puts it in force.
     pub(super) fn set_pair(&mut self, request: &PairRequest) -> Result<Applied, Refusal> {
         self.known_pair(request)?;
-        let PairRequest { from, to, mode, preview: _ } = request;
+        let PairRequest { from, to, mode, preview: _, since: _ } = request;
         self.would_hold(request)?;
         let applied = self.edit(|text| dropin::set_pair(text, from, to, Some(*mode)))?;
         tracing::info!("from {from} to {to} the mode is {mode} now");
@@ -96,7 +96,7 @@ impl Core {
 
     /// A mode that something written by hand overrides is refused, instead of being taken without effect.
     fn would_hold(&self, request: &PairRequest) -> Result<(), Refusal> {
-        let PairRequest { from, to, mode, preview: _ } = request;
+        let PairRequest { from, to, mode, preview: _, since: _ } = request;
         let policy = &self.force.written.policy;
         if (policy.mode, *mode) == (Mode::Audit, Mode::Enforce) {
             let detail = "the whole policy is in audit mode, which no pair can leave alone";

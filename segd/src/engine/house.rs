@@ -18,6 +18,7 @@ use crate::compile::{Answer, Clock, Freed, Image, Question, Registry};
 use crate::config::read_sources;
 use crate::datapath::{Attachment, Counters, DatapathError, Enforced, Flow, Occupancy, Sizes};
 use crate::interfaces::{Change, Hook, Kind, Link};
+use crate::seen::{Seen, Told};
 use crate::state::StateDir;
 
 /// What the kernel of paper was told.
@@ -163,7 +164,8 @@ impl House {
         let state = StateDir::open(&dir.path().join("state")).unwrap();
         let written = Written::read(read_sources(&config).unwrap()).unwrap();
         let parts = Parts { config, state, registry: Registry::default(), kernel: Box::new(paper.clone()), machine };
-        let engine = Arc::new(Engine::new(Core::start(parts, written).unwrap()));
+        let seen = Seen::open(&dir.path().join("state"), &Told::default());
+        let engine = Arc::new(Engine::new(Core::start(parts, written).unwrap(), seen));
         Self { dir, paper, engine }
     }
 

@@ -12,13 +12,13 @@ use self::names::Names;
 use self::writer::Core;
 use crate::api::types::{
     AllowRequest, Amiss, Applied, CheckReport, DiffReport, ExplainQuery, Explanation, FlowLine, FlowsQuery,
-    InterfaceStatus, MatrixCell, PairReport, PairRequest, PairTraffic, PolicyText, PolicyView, RuleChanged, RuleView,
-    ServiceView, Status, ZoneView,
+    InterfaceStatus, MatrixCell, PairTraffic, PolicyText, PolicyView, RuleChanged, RuleView, ServiceView, Status,
+    ZoneView,
 };
 use crate::datapath::Event;
 use crate::interfaces::Change;
 use crate::metrics::Scrape;
-use crate::policy::ZoneName;
+use crate::seen::Seen;
 
 mod change;
 mod claims;
@@ -33,6 +33,9 @@ mod kernel;
 mod names;
 mod numbers;
 mod refusal;
+mod report;
+mod seen;
+mod shadow;
 mod start;
 mod status;
 #[cfg(test)]
@@ -46,14 +49,12 @@ pub use judge::check;
 pub use refusal::Refusal;
 pub use start::{CheckedPolicy, Folders, StartError, Started, Unloaded, read_policy, unload};
 
-/// Connections that a preview of `enforce` shows.
-const PREVIEWED: usize = 50;
-
 /// The engine, shared by all who ask it.
 pub struct Engine {
     core: Mutex<Core>,
     events: EventLog,
     names: RwLock<Arc<Names>>,
+    seen: Seen,
 }
 
 /// An answer, and the `ETag` of the policy that it speaks of.
@@ -66,9 +67,9 @@ pub struct Tagged<T> {
 }
 
 impl Engine {
-    fn new(core: Core) -> Self {
+    fn new(core: Core, seen: Seen) -> Self {
         let names = RwLock::new(Arc::new(core.names()));
-        Self { core: Mutex::new(core), events: EventLog::default(), names }
+        Self { core: Mutex::new(core), events: EventLog::default(), names, seen }
     }
 
     /// # Panics
@@ -96,7 +97,8 @@ impl Engine {
 
     /// Is every guarded interface enforced, by which hook, which generation; anything amiss first.
     pub fn status(&self) -> Tagged<Status> {
-        self.read(Core::status)
+        let seen = self.seen.amiss();
+        self.read(|core| core.status(seen))
     }
 
     /// What keeps this machine from being guarded; empty when the kernel says that all is well.
@@ -179,22 +181,6 @@ impl Engine {
         self.write(Core::reload)
     }
 
-    /// Sets the mode of a pair, or only shows what `enforce` would have dropped.
-    pub fn set_pair(&self, request: &PairRequest, if_match: Option<&str>) -> Tagged<Result<PairReport, Refusal>> {
-        let recent = self.events.recent(&FlowsQuery { blocked: true, ..FlowsQuery::default() });
-        if request.preview {
-            return self.read(|core| {
-                core.known_pair(request)?;
-                would_drop(core, request, recent)
-            });
-        }
-        self.change(if_match, |core| {
-            let before = would_drop(core, request, recent)?;
-            let applied = core.set_pair(request)?;
-            Ok(PairReport { applied: true, generation: applied.generation, ..before })
-        })
-    }
-
     fn change<T>(
         &self,
         if_match: Option<&str>,
@@ -225,6 +211,7 @@ impl Engine {
 
     /// Takes events from the kernel in.
     pub fn take_events(&self, events: &[Event]) {
+        self.seen.take(events);
         let names = self.names();
         for event in events {
             self.events.push(names.event_line(event));
@@ -240,27 +227,6 @@ impl Engine {
     pub fn tick(&self) {
         self.write(Core::tick);
     }
-}
-
-/// What the audit mode let pass between a pair of zones: the counters' sum, and the latest connections.
-fn would_drop(core: &Core, request: &PairRequest, recent: Vec<FlowLine>) -> Result<PairReport, Refusal> {
-    let PairRequest { from, to, mode, preview: _ } = request;
-    let names = core.names();
-    let meant = |asked: &str, zone: &str| asked == ZoneName::ANY || asked == zone;
-    let counters = core.counters()?;
-    let of_pair =
-        counters.pairs.iter().filter(|pair| meant(from, &names.zone(pair.from)) && meant(to, &names.zone(pair.to)));
-    let audited = |line: &FlowLine| line.reason == "audit" && meant(from, &line.from_zone) && meant(to, &line.to_zone);
-    let would_drop_packets = of_pair.map(|pair| pair.packets[segd_common::reason::Reason::Audit as usize]).sum();
-    Ok(PairReport {
-        from: from.clone(),
-        to: to.clone(),
-        mode: *mode,
-        applied: false,
-        generation: core.force.generation,
-        would_drop_packets,
-        would_drop: recent.into_iter().rev().filter(audited).take(PREVIEWED).collect(),
-    })
 }
 
 /// Events and open connections by time. An open connection is told once: the event that it began with is left out.

@@ -11,6 +11,7 @@ mod change;
 mod flows;
 mod lists;
 mod problem;
+mod seen;
 mod status;
 
 pub use change::{
@@ -20,6 +21,9 @@ pub use change::{
 pub use flows::{ExplainQuery, Explanation, FlowLine, FlowsQuery, LostLine};
 pub use lists::{MatrixCell, PairTraffic, RuleView, ServiceView, ZoneView};
 pub use problem::{Problem, ProblemKind};
+pub use seen::{
+    Coverage, LeftOut, Report, ReportQuery, SeenService, Shadowed, SinceQuery, SuggestQuery, SuggestedRule, Suggestions,
+};
 pub use status::{Amiss, InterfaceStatus, State, Status, TableFill};
 
 /// One name, or several: written as in the zone file, so that one zone stays one word.
