@@ -374,7 +374,7 @@ fn no_number_is_given_up_while_a_connection_or_a_policy_that_may_come_back_speak
 fn audited(house: &House, dst_port: u16) -> Event {
     let registry = StateDir::open(&house.dir.path().join("state")).unwrap().load_registry(true).unwrap();
     Event {
-        time: jiff::Timestamp::now(),
+        time: Timestamp::now(),
         src: "10.30.0.9".parse().unwrap(),
         dst: "10.20.0.1".parse().unwrap(),
         proto: 6,
@@ -401,7 +401,7 @@ fn what_enforcing_would_have_dropped_comes_out_of_the_history_of_the_pair_that_i
     };
     let of_pair = asked("dev", "ledger", None);
     assert_eq!((of_pair.would_drop_connections, of_pair.would_drop.len(), of_pair.applied), (3, 2, false));
-    let days = jiff::Timestamp::now().duration_since(of_pair.since).as_hours() / 24;
+    let days = Timestamp::now().duration_since(of_pair.since).as_hours() / 24;
     assert_eq!(days, 7, "seven days, unless told otherwise");
     assert_eq!(asked("any", "any", None).would_drop_connections, 3);
     assert_eq!(asked("ledger", "dev", None).would_drop_connections, 0);
