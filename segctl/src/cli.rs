@@ -8,14 +8,14 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use crate::client::Client;
 use crate::screen::{Format, Screen};
 use crate::verbs::{
-    allow, apply, check, completions, diff, explain, flows, interfaces, man, matrix, pairs, reload, revoke, rules,
-    services, status, top, zones,
+    allow, apply, check, completions, confirm, diff, explain, flows, history, interfaces, man, matrix, pairs, reload,
+    revoke, rules, services, status, top, zones,
 };
 
 const EXIT_STATUS: &str = "\
 Exit status:
   0  yes, or done
-  1  the answer is no (explain: denied, diff: differs)
+  1  the answer is no (explain: denied, diff: differs, history verify: tampered with)
   2  usage
   3  daemon not reached; enforcement goes on in the kernel
   4  not permitted
@@ -58,12 +58,15 @@ enum Verb {
     Check(check::Args),
     Diff(diff::Args),
     Apply(apply::Args),
+    Confirm(confirm::ConfirmArgs),
+    Rollback(confirm::RollbackArgs),
     Audit(pairs::AuditArgs),
     Enforce(pairs::EnforceArgs),
     Flows(flows::Args),
     Matrix(matrix::Args),
     Top(top::Args),
     Reload(reload::Args),
+    History(history::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -93,12 +96,15 @@ impl Cli {
             Verb::Check(args) => check::run(&args, &session),
             Verb::Diff(args) => diff::run(&args, &session).await,
             Verb::Apply(args) => apply::run(&args, &session).await,
+            Verb::Confirm(args) => confirm::confirm(args, &session).await,
+            Verb::Rollback(args) => confirm::rollback(args, &session).await,
             Verb::Audit(args) => pairs::audit(args, &session).await,
             Verb::Enforce(args) => pairs::enforce(args, &session).await,
             Verb::Flows(args) => flows::run(args, &session).await,
             Verb::Matrix(_) => matrix::run(&session).await,
             Verb::Top(args) => top::run(&args, &session).await,
             Verb::Reload(_) => reload::run(&session).await,
+            Verb::History(args) => history::run(args, &session).await,
             Verb::Completions(args) => completions::run(&args),
             Verb::Man(args) => man::run(&args),
         }

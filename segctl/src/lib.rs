@@ -9,6 +9,7 @@ mod failure;
 mod follow;
 mod plain;
 mod screen;
+mod ssh;
 mod table;
 mod verbs;
 mod words;

@@ -43,11 +43,14 @@ struct Pair {
     /// Zone of the responders, or any
     #[arg(value_name = "TO", value_parser = super::zone)]
     to: String,
+    /// Why, for the history
+    #[arg(long, value_name = "R")]
+    reason: Option<String>,
 }
 
 impl Pair {
     fn request(&self, mode: Mode, preview: bool) -> PairRequest {
-        PairRequest { from: self.from.clone(), to: self.to.clone(), mode, preview }
+        PairRequest { from: self.from.clone(), to: self.to.clone(), mode, preview, reason: self.reason.clone() }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
-use segd::api::types::{State, Status, TableFill};
+use segd::api::types::{PendingView, State, Status, TableFill};
 
 use super::interfaces;
 use crate::cli::Session;
@@ -26,8 +26,23 @@ fn text(status: &Status, page: &Page) -> String {
     for amiss in &status.amiss {
         let _ = write!(text, "\n  {} {}\n    mend: {}", Tone::Bad.paint("!"), amiss.what, amiss.mend);
     }
+    if let Some(pending) = &status.pending {
+        let _ = write!(text, "\n  {}", trial(pending, page));
+    }
     let _ = write!(text, "\n\n{}\n\n{}", interfaces::text(&status.interfaces, page), facts(status, page));
     text
+}
+
+/// A policy that waits for its confirmation, and what to type.
+fn trial(pending: &PendingView, page: &Page) -> String {
+    let PendingView { generation, confirm_by, falls_back_to } = pending;
+    let left = span(confirm_by.duration_since(page.now));
+    format!(
+        "{} generation {generation} is on trial until {} ({left} left); then the old policy is back as generation {falls_back_to}\n    \
+         to keep it: segctl confirm; to take it back: segctl rollback",
+        Tone::Warn.paint("?"),
+        moment(*confirm_by, page)
+    )
 }
 
 fn headline(status: &Status, page: &Page) -> String {
@@ -91,6 +106,7 @@ mod tests {
                 TableFill { table: "half_open".into(), entries: 60_000, capacity: 65_536 },
             ],
             events_lost: 0,
+            pending: None,
             config: "/etc/segd/zones.yaml".into(),
         }
     }
@@ -135,6 +151,16 @@ INTERFACE  HOOK  ENFORCED  WHY
 lan30      xdp   NO        EOPNOTSUPP
 lan20      xdp   yes       physical NIC
 "
+        ));
+    }
+
+    #[test]
+    fn a_policy_on_trial_is_told_with_its_end() {
+        let confirm_by = "2026-11-23T20:00:45Z".parse().unwrap();
+        let pending = Some(PendingView { generation: 12, confirm_by, falls_back_to: 13 });
+        assert!(plain(&Status { pending, ..status() }).contains(
+            "\n  ? generation 12 is on trial until 2026-11-23 20:00:45 (45s left); then the old policy is back as generation 13\n    \
+             to keep it: segctl confirm; to take it back: segctl rollback\n"
         ));
     }
 

@@ -40,8 +40,8 @@ impl Carry {
         let mut carry = Self::default();
         if let Some(control) = array::<[u64; CONTROL_WORDS]>(maps, "CONTROL").and_then(|map| map.get(&0, 0).ok()) {
             // The roots stand at the end, and each begins with its generation.
-            let current = (control[0] & 0xff) as usize % ROOTS;
-            carry.generation = control[CONTROL_WORDS - (ROOTS - current) * ROOT_WORDS] as u32;
+            let generation = |place: usize| control[CONTROL_WORDS - (ROOTS - place) * ROOT_WORDS] as u32;
+            carry.generation = (0..ROOTS).map(generation).max().unwrap_or(0);
         }
         if let Some(slots) = array(maps, "PAIR_SLOTS") {
             carry.read_pairs(maps, &slots);

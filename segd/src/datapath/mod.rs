@@ -12,6 +12,7 @@ mod links;
 mod object;
 mod publish;
 mod raw;
+mod selector;
 mod set;
 mod sizes;
 
@@ -27,6 +28,7 @@ pub use error::DatapathError;
 pub use events::{Event, Events};
 pub use flows::{Flow, Occupancy};
 pub use links::Enforced;
+pub use publish::{Fallback, Published};
 pub use sizes::Sizes;
 
 pub use crate::interfaces::Hook;
@@ -95,14 +97,35 @@ impl Datapath {
     /// # Errors
     /// The image finds no room; the old one stays in force.
     pub fn publish(&mut self, image: &Image) -> Result<u32, DatapathError> {
-        let generation = publish::publish(&mut self.set, &mut self.placed, image)?;
+        self.publish_with(image, None).map(|published| published.generation)
+    }
+
+    /// Puts an image in force until a deadline, by the same one store. Past it the programs take the fallback, whoever is
+    /// still alive; [`Datapath::confirm`] keeps them from it.
+    ///
+    /// # Errors
+    /// The images find no room together; the old one stays in force.
+    pub fn publish_until(&mut self, image: &Image, fallback: Fallback<'_>) -> Result<Published, DatapathError> {
+        self.publish_with(image, Some(fallback))
+    }
+
+    /// Lets the image in force hold for good.
+    ///
+    /// # Errors
+    /// The map of the control value is not there.
+    pub fn confirm(&mut self) -> Result<(), DatapathError> {
+        publish::confirm(&mut self.set, &mut self.placed)
+    }
+
+    fn publish_with(&mut self, image: &Image, fallback: Option<Fallback<'_>>) -> Result<Published, DatapathError> {
+        let published = publish::publish(&mut self.set, &mut self.placed, image, fallback)?;
         if self.behind {
             match self.links.take_over(&mut self.set) {
                 Ok(()) => self.behind = false,
                 Err(error) => tracing::error!("{error}; the old programs go on there, and the next reload tries again"),
             }
         }
-        Ok(generation)
+        Ok(published)
     }
 
     /// Makes larger maps if those that are there do not serve. What is attached goes on with the old ones until the next

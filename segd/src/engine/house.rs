@@ -8,15 +8,16 @@ use std::sync::{Arc, Mutex};
 use jiff::Timestamp;
 use tempfile::TempDir;
 
-use super::Engine;
 use super::guarding::Machine;
 use super::judge::Written;
 use super::kernel::Kernel;
 use super::writer::{Core, Parts};
+use super::{Acting, Engine};
 use crate::api::types::{ExplainQuery, Explanation, Verdict};
 use crate::compile::{Answer, Clock, Image, Question, Registry};
 use crate::config::read_sources;
-use crate::datapath::{Counters, DatapathError, Enforced, Flow, Occupancy, Sizes};
+use crate::datapath::{Counters, DatapathError, Enforced, Fallback, Flow, Occupancy, Published, Sizes};
+use crate::history::Who;
 use crate::interfaces::{Change, Hook, Kind, Link};
 use crate::state::StateDir;
 
@@ -25,9 +26,24 @@ use crate::state::StateDir;
 pub(super) struct Paper {
     image: Option<Image>,
     pub(super) generation: u32,
+    /// Holds past its deadline, with the generation behind the current one.
+    fallback: Option<PaperFallback>,
     pub(super) attached: BTreeMap<u32, (String, Hook)>,
     /// Taken off behind the engine's back.
     torn_off: BTreeSet<u32>,
+}
+
+struct PaperFallback {
+    image: Image,
+    deadline: u64,
+}
+
+impl Paper {
+    /// Whether the kernel went back by itself.
+    fn is_back(&self) -> bool {
+        let now = Clock::detached(Timestamp::now()).jiffies;
+        self.fallback.as_ref().is_some_and(|fallback| now >= fallback.deadline)
+    }
 }
 
 #[derive(Clone, Default)]
@@ -39,7 +55,8 @@ impl Kernel for PaperKernel {
     }
 
     fn generation(&self) -> u32 {
-        self.0.lock().unwrap().generation
+        let paper = self.0.lock().unwrap();
+        paper.generation + u32::from(paper.is_back())
     }
 
     fn make_room(&mut self, _sizes: &Sizes) -> Result<(), DatapathError> {
@@ -49,8 +66,20 @@ impl Kernel for PaperKernel {
     fn publish(&mut self, image: &Image) -> Result<u32, DatapathError> {
         let mut paper = self.0.lock().unwrap();
         paper.image = Some(image.clone());
-        paper.generation += 1;
+        paper.generation += 1 + u32::from(paper.fallback.take().is_some());
         Ok(paper.generation)
+    }
+
+    fn publish_until(&mut self, image: &Image, fallback: Fallback<'_>) -> Result<Published, DatapathError> {
+        let generation = self.publish(image)?;
+        let later = PaperFallback { image: fallback.image.clone(), deadline: fallback.deadline };
+        self.0.lock().unwrap().fallback = Some(later);
+        Ok(Published { generation, fallback: Some(generation + 1) })
+    }
+
+    fn confirm(&mut self) -> Result<(), DatapathError> {
+        self.0.lock().unwrap().fallback = None;
+        Ok(())
     }
 
     fn interface_slot(&mut self, ifindex: u32, _name: &str) -> u16 {
@@ -95,7 +124,12 @@ impl Kernel for PaperKernel {
     }
 
     fn answer(&self, question: &Question) -> Answer {
-        self.0.lock().unwrap().image.as_ref().unwrap().answer(question, Clock::detached(Timestamp::now()).jiffies)
+        let paper = self.0.lock().unwrap();
+        let image = match &paper.fallback {
+            Some(fallback) if paper.is_back() => &fallback.image,
+            _ => paper.image.as_ref().unwrap(),
+        };
+        image.answer(question, Clock::detached(Timestamp::now()).jiffies)
     }
 }
 
@@ -144,6 +178,11 @@ impl House {
         let parts = Parts { config, state, registry: Registry::default(), kernel: Box::new(paper.clone()), machine };
         let engine = Arc::new(Engine::new(Core::start(parts, written).unwrap()));
         Self { dir, paper, engine }
+    }
+
+    /// The engine in the hands of an admin.
+    pub(crate) fn admin(&self) -> Acting<'_> {
+        self.engine.by(Who { uid: 0, loginuid: Some(1000), user: "alice".into() })
     }
 
     pub(super) fn config(&self) -> PathBuf {

@@ -1,7 +1,7 @@
 //! What the engine asks of the kernel, as a trait: the daemon gives it the real thing, tests a kernel of paper.
 
 use crate::compile::{Answer, Clock, Image, Question};
-use crate::datapath::{Counters, Datapath, DatapathError, Enforced, Flow, Occupancy, Sizes};
+use crate::datapath::{Counters, Datapath, DatapathError, Enforced, Fallback, Flow, Occupancy, Published, Sizes};
 use crate::interfaces::{Hook, Link};
 
 /// The kernel side of one instance. See [`Datapath`] for what each call promises.
@@ -10,6 +10,8 @@ pub(super) trait Kernel: Send {
     fn generation(&self) -> u32;
     fn make_room(&mut self, sizes: &Sizes) -> Result<(), DatapathError>;
     fn publish(&mut self, image: &Image) -> Result<u32, DatapathError>;
+    fn publish_until(&mut self, image: &Image, fallback: Fallback<'_>) -> Result<Published, DatapathError>;
+    fn confirm(&mut self) -> Result<(), DatapathError>;
     fn interface_slot(&mut self, ifindex: u32, name: &str) -> u16;
     fn attach(&mut self, link: &Link, hook: Hook) -> Result<(), DatapathError>;
     fn detach(&mut self, ifindex: u32) -> Result<(), DatapathError>;
@@ -35,6 +37,14 @@ impl Kernel for Datapath {
 
     fn publish(&mut self, image: &Image) -> Result<u32, DatapathError> {
         Self::publish(self, image)
+    }
+
+    fn publish_until(&mut self, image: &Image, fallback: Fallback<'_>) -> Result<Published, DatapathError> {
+        Self::publish_until(self, image, fallback)
+    }
+
+    fn confirm(&mut self) -> Result<(), DatapathError> {
+        Self::confirm(self)
     }
 
     fn interface_slot(&mut self, ifindex: u32, name: &str) -> u16 {

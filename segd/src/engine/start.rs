@@ -76,8 +76,11 @@ pub struct Started {
     pub locks: [Lock; 2],
 }
 
-/// Reads and checks the zone file of an instance, every fault at once.
-pub fn read_policy(config: &Path) -> Result<CheckedPolicy, StartError> {
+/// Reads and checks the zone file of an instance, every fault at once. If a policy was on trial when the last daemon
+/// ended, its zone file makes way for the old one first.
+pub fn read_policy(folders: &Folders) -> Result<CheckedPolicy, StartError> {
+    let taken_back = take_back(folders)?;
+    let config = &folders.config;
     // `load` also finds what is wrong around the files, which their texts alone don't tell.
     let notes = load(config).map_err(|faults| StartError::Policy(faults.into()))?.warnings;
     let sources = read_sources(config).map_err(|faults| StartError::Policy(faults.into()))?;
@@ -85,16 +88,40 @@ pub fn read_policy(config: &Path) -> Result<CheckedPolicy, StartError> {
     for note in &notes {
         tracing::warn!("{}", note.render(false));
     }
-    Ok(CheckedPolicy(written))
+    Ok(CheckedPolicy { written, taken_back })
+}
+
+/// Puts the old zone file back. Nobody can confirm any more: the daemon that asked for it is gone.
+fn take_back(folders: &Folders) -> Result<bool, StartError> {
+    if !folders.state.exists() {
+        return Ok(false);
+    }
+    let state = StateDir::open(&folders.state)?;
+    let Some(marker) = state.load_pending()? else { return Ok(false) };
+    may_start()?;
+    // A daemon at work has its trial in hand.
+    let _lock = Lock::take(&folders.state)?;
+    let back = marker.restore().and_then(|()| state.clear_pending());
+    back.map_err(|error| StartError::Failed(error.into()))?;
+    tracing::warn!(
+        "a policy was on trial until {:.0}, and segd ended before it was confirmed; {} is the old one again",
+        marker.confirm_by,
+        marker.config.display()
+    );
+    Ok(true)
 }
 
 /// A policy that has no faults; its tests are still to be run.
-pub struct CheckedPolicy(Written);
+pub struct CheckedPolicy {
+    written: Written,
+    /// A policy on trial was taken back for it.
+    taken_back: bool,
+}
 
 impl Engine {
     /// Puts `policy` in force on `machine`, over whatever an earlier daemon left in the kernel.
     pub fn start(folders: &Folders, policy: CheckedPolicy, machine: Machine) -> Result<Started, StartError> {
-        let CheckedPolicy(written) = policy;
+        let CheckedPolicy { written, taken_back } = policy;
         may_start()?;
         let state = StateDir::open(&folders.state)?;
         fs::create_dir_all(&folders.bpffs)
@@ -107,6 +134,9 @@ impl Engine {
         let events = datapath.events()?;
         let parts = Parts { config: folders.config.clone(), state, registry, kernel: Box::new(datapath), machine };
         let mut core = Core::start(parts, written).map_err(StartError::Failed)?;
+        if taken_back {
+            core.note_taken_back();
+        }
         core.fallback = Some(Guard::install(instance(&folders.bpffs)?, &core.admission()));
         Ok(Started { engine: Self::new(core), events, adopted, locks })
     }

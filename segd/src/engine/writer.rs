@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 
+use super::confirm::Pending;
 use super::guarding::{Guards, Machine};
 use super::judge::{Judged, Written, judge};
 use super::kernel::Kernel;
@@ -13,6 +14,8 @@ use super::refusal::{Refusal, fault_views};
 use crate::api::types::{Applied, PolicyText};
 use crate::compile::{Clock, Facts, InterfaceFact, Registry};
 use crate::config::{Source, read_sources};
+use crate::datapath::{Fallback, Published};
+use crate::history::{History, Who};
 use crate::interfaces::{Admission, Change, Guard};
 use crate::policy::Policy;
 use crate::state::{LastGood, StateDir};
@@ -43,6 +46,9 @@ pub(super) struct Core {
     pub(super) started: Timestamp,
     /// Policies that were refused.
     pub(super) apply_errors: u64,
+    /// A policy on trial.
+    pub(super) pending: Option<Pending>,
+    pub(super) history: History,
     /// What went wrong since the last good apply, with its mend; shown by status.
     pub(super) troubles: Vec<(String, String)>,
 }
@@ -64,6 +70,8 @@ impl Core {
     /// Puts the first policy in force and guards the machine's interfaces.
     pub(super) fn start(parts: Parts, written: Written) -> Result<Self, Refusal> {
         let Parts { config, state, registry, mut kernel, machine } = parts;
+        let history = History::new(state.path());
+        let before = state.load_last_good().map(|last| (last.digest, last.generation));
         let facts = gather(kernel.as_mut(), &machine, &written.policy);
         let Judged { image, registry, tests, sizes: _ } = judge(&written.policy, &facts, &registry)?;
         state.save_registry(&registry).map_err(|error| Refusal::Failed(error.to_string()))?;
@@ -88,11 +96,25 @@ impl Core {
             force,
             started: Timestamp::now(),
             apply_errors: 0,
+            pending: None,
+            history,
             troubles: Vec::new(),
         };
         core.guard_interfaces();
         core.keep_last_good();
+        core.note_start(before);
         Ok(core)
+    }
+
+    /// Files that were changed while nobody ran are a change as well.
+    fn note_start(&mut self, before: Option<(String, u32)>) {
+        let InForce { written, generation, .. } = &self.force;
+        let after = serde_json::json!({ "etag": written.digest, "generation": generation });
+        if before.as_ref().is_some_and(|(digest, _)| *digest == written.digest) {
+            return;
+        }
+        let before = before.map(|(etag, generation)| serde_json::json!({ "etag": etag, "generation": generation }));
+        self.note(&Who::daemon(), "start", "", Some("the files on the disk"), (before, Some(after)));
     }
 
     /// Judges `written`, and puts it in force if it is good. `install` puts its files in their places once the kernel
@@ -107,6 +129,7 @@ impl Core {
         let tests = judged.tests;
         self.publish(judged, facts)?;
         if let Err(refusal) = install() {
+            self.pending = None;
             self.republish();
             return Err(refusal);
         }
@@ -118,20 +141,37 @@ impl Core {
         self.force.applied = self.force.since;
         self.troubles.clear();
         self.guard_interfaces();
-        self.keep_last_good();
+        let confirm_by = self.pending_view().map(|pending| pending.confirm_by);
+        if confirm_by.is_none() {
+            self.keep_last_good();
+        }
         tracing::info!("generation {} is in force; {tests} of its own tests passed", self.force.generation);
-        Ok(Applied { generation: self.force.generation, warnings, tests })
+        Ok(Applied { generation: self.force.generation, warnings, tests, confirm_by })
     }
 
     /// The numbers are kept before the kernel counts by them.
     fn publish(&mut self, judged: Judged, facts: Facts) -> Result<(), Refusal> {
-        let Judged { image, registry, tests: _, sizes } = judged;
+        let fallback = self.fallback(&judged)?;
+        let Judged { image, mut registry, tests: _, mut sizes } = judged;
+        if let Some((old, _)) = &fallback {
+            // One registry for both: a number means the same under either policy.
+            registry = old.registry.clone();
+            sizes = sizes.with(&old.sizes);
+        }
         if registry != self.registry {
             self.state.save_registry(&registry).map_err(|error| Refusal::Failed(error.to_string()))?;
             self.registry = registry;
         }
-        let published = self.kernel.make_room(&sizes).and_then(|()| self.kernel.publish(&image));
-        let generation = published.map_err(|error| Refusal::Failed(error.to_string()))?;
+        let published = self.kernel.make_room(&sizes).and_then(|()| match &fallback {
+            Some((old, deadline)) => {
+                self.kernel.publish_until(&image, Fallback { image: &old.image, deadline: *deadline })
+            }
+            None => self.kernel.publish(&image).map(|generation| Published { generation, fallback: None }),
+        });
+        let Published { generation, fallback } = published.map_err(|error| Refusal::Failed(error.to_string()))?;
+        if let (Some(pending), Some(fallback)) = (&mut self.pending, fallback) {
+            pending.fallback = fallback;
+        }
         self.force.generation = generation;
         self.force.since = Timestamp::now();
         self.force.clock = facts.clock;
@@ -142,6 +182,7 @@ impl Core {
     /// Reads the files again and puts them in force. A refusal is counted, logged with every fault, and shown by
     /// status until a good policy comes.
     pub(super) fn reload(&mut self) -> Result<Applied, Refusal> {
+        self.not_pending().inspect_err(|refusal| tracing::warn!("the files were not read: {refusal}"))?;
         let sources = read_sources(&self.config).map_err(Refusal::from);
         let outcome = sources.and_then(Written::read).and_then(|written| self.put_in_force(written, || Ok(())));
         if let Err(refusal) = &outcome {
@@ -160,7 +201,13 @@ impl Core {
 
     /// Counts and logs a policy that was refused.
     pub(super) fn count_refusal(&mut self, refusal: &Refusal) {
-        if !matches!(refusal, Refusal::BadRequest { .. } | Refusal::NotFound { .. } | Refusal::Changed { .. }) {
+        if !matches!(
+            refusal,
+            Refusal::BadRequest { .. }
+                | Refusal::NotFound { .. }
+                | Refusal::Changed { .. }
+                | Refusal::CutsCaller { .. }
+        ) {
             self.apply_errors += 1;
             tracing::error!("the policy was refused, nothing was changed:\n{refusal}");
         }
@@ -168,6 +215,7 @@ impl Core {
 
     /// Takes changes of the machine in: the zone `host` follows its addresses, interfaces are guarded as they come.
     pub(super) fn machine_changed(&mut self, changes: Vec<Change>) {
+        self.settle();
         for change in changes {
             if let Change::Gone { index } = change {
                 self.guards.gone(self.kernel.as_mut(), index);
@@ -183,6 +231,7 @@ impl Core {
 
     /// What has to be looked at now and then: a wall clock that was set, and interfaces that could not be guarded.
     pub(super) fn tick(&mut self) {
+        self.settle();
         if self.kernel.clock().drifted_from(&self.force.clock) {
             tracing::warn!("the wall clock was set; expiry times are published anew");
             self.republish();
@@ -194,7 +243,7 @@ impl Core {
 
     /// Compiles the policy in force for the machine as it is now. Its own tests don't count here: the machine changed,
     /// not the policy.
-    fn republish(&mut self) {
+    pub(super) fn republish(&mut self) {
         let facts = gather(self.kernel.as_mut(), &self.machine, &self.force.written.policy);
         let judged = super::judge::compiled(&self.force.written.policy, &facts, &self.registry);
         match judged.and_then(|judged| self.publish(judged, facts)) {
@@ -207,7 +256,7 @@ impl Core {
         }
     }
 
-    fn guard_interfaces(&mut self) {
+    pub(super) fn guard_interfaces(&mut self) {
         let selectors = &self.force.written.policy.interfaces;
         self.guards.sync(self.kernel.as_mut(), &self.machine, selectors);
         let admission = self.admission();
@@ -225,7 +274,7 @@ impl Core {
         Admission::new(&self.force.written.policy.interfaces, admitted)
     }
 
-    fn keep_last_good(&self) {
+    pub(super) fn keep_last_good(&self) {
         let Written { sources, digest, .. } = &self.force.written;
         let files = texts(sources);
         let last =
@@ -248,7 +297,7 @@ pub(super) fn texts(sources: &[Source]) -> Vec<PolicyText> {
 }
 
 /// What `policy` has to know of this machine to be compiled.
-fn gather(kernel: &mut dyn Kernel, machine: &Machine, policy: &Policy) -> Facts {
+pub(super) fn gather(kernel: &mut dyn Kernel, machine: &Machine, policy: &Policy) -> Facts {
     let slot = |link: &crate::interfaces::Link| InterfaceFact {
         name: link.name.clone(),
         ifindex: link.index,

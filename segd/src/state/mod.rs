@@ -13,6 +13,7 @@ use crate::compile::Registry;
 
 pub mod file;
 pub mod lock;
+pub mod pending;
 
 pub use file::FileError;
 
@@ -53,6 +54,17 @@ pub enum StateError {
         path: PathBuf,
         /// Why.
         source: io::Error,
+    },
+    /// The marker of a policy on trial can't be read.
+    #[error(
+        "{path} is damaged ({fault}): a policy was on trial, and which zone file is the right one can't be told; \
+         compare zones.yaml with zones.yaml.previous, put the right one in place, and remove {path}"
+    )]
+    Pending {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        fault: String,
     },
     /// The numbers are lost while the kernel still counts by them.
     #[error(
