@@ -8,8 +8,8 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use crate::client::Client;
 use crate::screen::{Format, Screen};
 use crate::verbs::{
-    allow, apply, check, completions, confirm, diff, explain, flows, history, interfaces, man, matrix, pairs, reload,
-    revoke, rules, services, status, top, zones,
+    allow, apply, check, completions, confirm, diff, explain, flows, history, interfaces, man, matrix, pairs,
+    quarantine, reload, revoke, rules, services, status, top, zones,
 };
 
 const EXIT_STATUS: &str = "\
@@ -62,6 +62,8 @@ enum Verb {
     Rollback(confirm::RollbackArgs),
     Audit(pairs::AuditArgs),
     Enforce(pairs::EnforceArgs),
+    Quarantine(quarantine::QuarantineArgs),
+    Release(quarantine::ReleaseArgs),
     Flows(flows::Args),
     Matrix(matrix::Args),
     Top(top::Args),
@@ -100,6 +102,8 @@ impl Cli {
             Verb::Rollback(args) => confirm::rollback(args, &session).await,
             Verb::Audit(args) => pairs::audit(args, &session).await,
             Verb::Enforce(args) => pairs::enforce(args, &session).await,
+            Verb::Quarantine(args) => quarantine::quarantine(args, &session).await,
+            Verb::Release(args) => quarantine::release(args, &session).await,
             Verb::Flows(args) => flows::run(args, &session).await,
             Verb::Matrix(_) => matrix::run(&session).await,
             Verb::Top(args) => top::run(&args, &session).await,

@@ -13,6 +13,7 @@ pub(crate) mod interfaces;
 pub(crate) mod man;
 pub(crate) mod matrix;
 pub(crate) mod pairs;
+pub(crate) mod quarantine;
 pub(crate) mod reload;
 pub(crate) mod revoke;
 pub(crate) mod rules;

@@ -29,6 +29,10 @@ fn text(status: &Status, page: &Page) -> String {
     if let Some(pending) = &status.pending {
         let _ = write!(text, "\n  {}", trial(pending, page));
     }
+    if !status.quarantined.is_empty() {
+        let who: Vec<&str> = status.quarantined.iter().map(|entry| entry.target.as_str()).collect();
+        let _ = write!(text, "\n  {} cut off: {}\n    why: segctl quarantine", Tone::Warn.paint("?"), who.join(", "));
+    }
     let _ = write!(text, "\n\n{}\n\n{}", interfaces::text(&status.interfaces, page), facts(status, page));
     text
 }
@@ -107,6 +111,7 @@ mod tests {
             ],
             events_lost: 0,
             pending: None,
+            quarantined: Vec::new(),
             config: "/etc/segd/zones.yaml".into(),
         }
     }

@@ -19,7 +19,7 @@ use super::peer::{ADMIN_GROUP, Access, Caller, READER_GROUP};
 use super::reply::{Asked, Given, Refused, ask, if_match, tagged, tagged_result};
 use super::types::{
     AllowRequest, ApplyRequest, ExplainQuery, FlowLine, FlowsQuery, HistoryQuery, LostLine, PairRequest, PolicyText,
-    ProblemKind, RevokeQuery, VerifyQuery, WhyRequest,
+    ProblemKind, QuarantineQuery, QuarantineRequest, RevokeQuery, VerifyQuery, WhyRequest,
 };
 use crate::engine::{Engine, Followed, Follower, Refusal};
 use crate::metrics;
@@ -77,6 +77,10 @@ fn readers() -> Router<Arc<Engine>> {
         .route("/v1/check", post(check))
         .route("/v1/diff", post(diff))
         .route("/v1/flows", get(flows))
+        .route(
+            "/v1/quarantine",
+            get(|State(engine): Shared| async { Reply::Ok(tagged(ask(engine, Engine::quarantined).await?)) }),
+        )
         .route("/v1/history", get(history))
         .route("/v1/history/verify", get(verify_history))
         .route_layer(from_fn(may_read))
@@ -89,6 +93,7 @@ fn changers() -> Router<Arc<Engine>> {
         .route("/v1/rules/{id}", delete(revoke))
         .route("/v1/pairs", put(set_pair))
         .route("/v1/apply", post(apply))
+        .route("/v1/quarantine", post(quarantine).delete(release))
         .route("/v1/confirm", post(confirm))
         .route("/v1/rollback", post(rollback))
         .route("/v1/reload", post(reload))
@@ -209,6 +214,23 @@ async fn confirm(State(engine): Shared, Extension(caller): Extension<Caller>, Gi
 
 async fn rollback(State(engine): Shared, Extension(caller): Extension<Caller>, Given(why): Given<WhyRequest>) -> Reply {
     tagged_result(ask(engine, move |engine| engine.by(caller.who).rollback(why.reason.as_deref())).await?)
+}
+
+async fn quarantine(
+    State(engine): Shared,
+    Extension(caller): Extension<Caller>,
+    Given(request): Given<QuarantineRequest>,
+) -> Reply {
+    tagged_result(ask(engine, move |engine| engine.by(caller.who).quarantine(&request)).await?)
+}
+
+async fn release(
+    State(engine): Shared,
+    Extension(caller): Extension<Caller>,
+    Asked(query): Asked<QuarantineQuery>,
+) -> Reply {
+    let QuarantineQuery { target, reason } = query;
+    tagged_result(ask(engine, move |engine| engine.by(caller.who).release(&target, reason.as_deref())).await?)
 }
 
 async fn history(State(engine): Shared, Asked(query): Asked<HistoryQuery>) -> Reply {

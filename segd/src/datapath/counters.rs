@@ -60,7 +60,7 @@ pub(super) fn read(set: &MapSet, clock: &Clock) -> Result<Counters, DatapathErro
     Ok(Counters { pairs: pairs(set)?, rules: rules(set, clock)?, events_lost: lost(set)? })
 }
 
-fn pairs(set: &MapSet) -> Result<Vec<PairCounters>, DatapathError> {
+pub(super) fn pairs(set: &MapSet) -> Result<Vec<PairCounters>, DatapathError> {
     let map = set.per_cpu::<[u64; PAIR_WORDS]>("PAIR_COUNTERS")?;
     let zones = set.sizes.zones as usize;
     let mut pairs = Vec::new();

@@ -10,6 +10,7 @@ mod events;
 mod flows;
 mod links;
 mod object;
+mod probe;
 mod publish;
 mod raw;
 mod selector;
@@ -28,6 +29,7 @@ pub use error::DatapathError;
 pub use events::{Event, Events};
 pub use flows::{Flow, Occupancy};
 pub use links::Enforced;
+pub use probe::Probed;
 pub use publish::{Fallback, Published};
 pub use sizes::Sizes;
 
@@ -207,6 +209,14 @@ impl Datapath {
     pub fn answer(&self, question: &Question) -> Answer {
         let now = self.clock().jiffies;
         compile::answer(&self.set.image, &self.set.root(now), question, now)
+    }
+
+    /// Runs a frame through the loaded program of a hook, as if it came in by this interface. It is counted like any other.
+    ///
+    /// # Errors
+    /// The kernel does not run it.
+    pub fn probe(&self, frame: &[u8], ifindex: u32, hook: Hook) -> Result<Probed, DatapathError> {
+        probe::run(&self.set, frame, ifindex, hook)
     }
 
     /// The ring of events. There is one reader.

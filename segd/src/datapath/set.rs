@@ -48,7 +48,7 @@ const EVENT_RATE: u32 = 2000;
 
 /// Programs and maps, open.
 pub(super) struct MapSet {
-    ebpf: Ebpf,
+    pub(super) ebpf: Ebpf,
     pub(super) sizes: Sizes,
     /// An earlier daemon's maps were taken over.
     pub(super) adopted: bool,

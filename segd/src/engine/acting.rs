@@ -7,10 +7,12 @@ use super::refusal::Refusal;
 use super::writer::Core;
 use super::{Engine, Tagged, would_drop};
 use crate::api::types::{
-    AllowRequest, Applied, ApplyRequest, FlowsQuery, HistoryEntry, PairReport, PairRequest, RuleChanged,
+    AllowRequest, Applied, ApplyRequest, FlowsQuery, HistoryEntry, PairReport, PairRequest, QuarantineReport,
+    QuarantineRequest, RuleChanged,
 };
 use crate::history::{Draft, Who};
 use crate::policy::Rule;
+use crate::state::quarantine::whom;
 
 /// The engine in the hands of somebody.
 #[derive(Clone)]
@@ -71,6 +73,29 @@ impl Acting<'_> {
             let applied = core.rollback(Way::Asked)?;
             core.note(&self.who, "rollback", "", reason, (Some(before), Some(core.policy_as_json())));
             Ok(applied)
+        })
+    }
+
+    /// Cuts somebody off. Goes on during a trial: it holds under either policy.
+    pub fn quarantine(&self, request: &QuarantineRequest) -> Tagged<Result<QuarantineReport, Refusal>> {
+        self.change(None, |core| {
+            let before = core.quarantined_as_json(&request.target);
+            let report = core.quarantine(request, &self.who)?;
+            let after = core.quarantined_as_json(&request.target);
+            core.note(&self.who, "quarantine", &request.target, Some(&request.reason), (before, after));
+            Ok(report)
+        })
+    }
+
+    /// Lets somebody back.
+    pub fn release(&self, target: &str, reason: Option<&str>) -> Tagged<Result<QuarantineReport, Refusal>> {
+        self.change(None, |core| {
+            let before = core.quarantined_as_json(target);
+            let report = core.release(target)?;
+            if report.before {
+                core.note(&self.who, "release", target, reason, (before, None));
+            }
+            Ok(report)
         })
     }
 
@@ -151,6 +176,11 @@ impl Core {
                 self.troubles.push((what, "mend that; segctl history verify shows what is there".to_owned()));
             }
         }
+    }
+
+    fn quarantined_as_json(&self, target: &str) -> Option<serde_json::Value> {
+        let entry = self.quarantine.find(&whom(target)?)?;
+        serde_json::to_value(entry).ok()
     }
 
     /// A rule in the words of the zone file.

@@ -107,7 +107,7 @@ impl Core {
     /// The policy that comes back, compiled for the machine as it is now.
     pub(super) fn fallback(&mut self, beside: &Judged) -> Result<Option<(Judged, u64)>, Refusal> {
         let Some(Pending { old, deadline, .. }) = &self.pending else { return Ok(None) };
-        let facts = gather(self.kernel.as_mut(), &self.machine, &old.policy);
+        let facts = gather(self.kernel.as_mut(), &self.machine, &old.policy, &self.quarantine);
         Ok(Some((compiled(&old.policy, &facts, &beside.registry)?, *deadline)))
     }
 

@@ -16,10 +16,11 @@ use super::{Acting, Engine};
 use crate::api::types::{ExplainQuery, Explanation, Verdict};
 use crate::compile::{Answer, Clock, Image, Question, Registry};
 use crate::config::read_sources;
-use crate::datapath::{Counters, DatapathError, Enforced, Fallback, Flow, Occupancy, Published, Sizes};
+use crate::datapath::{Counters, DatapathError, Enforced, Fallback, Flow, Occupancy, Probed, Published, Sizes};
 use crate::history::Who;
 use crate::interfaces::{Change, Hook, Kind, Link};
 use crate::state::StateDir;
+use crate::state::quarantine::Quarantine;
 
 /// What the kernel of paper was told.
 #[derive(Default)]
@@ -80,6 +81,14 @@ impl Kernel for PaperKernel {
     fn confirm(&mut self) -> Result<(), DatapathError> {
         self.0.lock().unwrap().fallback = None;
         Ok(())
+    }
+
+    fn probe(&self, frame: &[u8], _ifindex: u32, _hook: Hook) -> Result<Probed, DatapathError> {
+        // The addresses of an IPv4 frame, asked as the daemon's own probe asks.
+        let address = |at: usize| std::net::Ipv4Addr::from(<[u8; 4]>::try_from(&frame[at..at + 4]).unwrap());
+        let service = "udp/9".parse().unwrap();
+        let answer = self.answer(&Question { src: address(26).into(), dst: address(30).into(), service });
+        Ok(Probed { passes: answer.verdict == segd_common::reason::Verdict::Allow, reasons: vec![answer.reason] })
     }
 
     fn interface_slot(&mut self, ifindex: u32, _name: &str) -> u16 {
@@ -175,7 +184,14 @@ impl House {
         machine.apply(Change::Addresses(["10.30.0.200".parse().unwrap()].into()));
         let state = StateDir::open(&dir.path().join("state")).unwrap();
         let written = Written::read(read_sources(&config).unwrap()).unwrap();
-        let parts = Parts { config, state, registry: Registry::default(), kernel: Box::new(paper.clone()), machine };
+        let parts = Parts {
+            config,
+            state,
+            registry: Registry::default(),
+            quarantine: Quarantine::default(),
+            kernel: Box::new(paper.clone()),
+            machine,
+        };
         let engine = Arc::new(Engine::new(Core::start(parts, written).unwrap()));
         Self { dir, paper, engine }
     }

@@ -1,7 +1,9 @@
 //! What the engine asks of the kernel, as a trait: the daemon gives it the real thing, tests a kernel of paper.
 
 use crate::compile::{Answer, Clock, Image, Question};
-use crate::datapath::{Counters, Datapath, DatapathError, Enforced, Fallback, Flow, Occupancy, Published, Sizes};
+use crate::datapath::{
+    Counters, Datapath, DatapathError, Enforced, Fallback, Flow, Occupancy, Probed, Published, Sizes,
+};
 use crate::interfaces::{Hook, Link};
 
 /// The kernel side of one instance. See [`Datapath`] for what each call promises.
@@ -12,6 +14,7 @@ pub(super) trait Kernel: Send {
     fn publish(&mut self, image: &Image) -> Result<u32, DatapathError>;
     fn publish_until(&mut self, image: &Image, fallback: Fallback<'_>) -> Result<Published, DatapathError>;
     fn confirm(&mut self) -> Result<(), DatapathError>;
+    fn probe(&self, frame: &[u8], ifindex: u32, hook: Hook) -> Result<Probed, DatapathError>;
     fn interface_slot(&mut self, ifindex: u32, name: &str) -> u16;
     fn attach(&mut self, link: &Link, hook: Hook) -> Result<(), DatapathError>;
     fn detach(&mut self, ifindex: u32) -> Result<(), DatapathError>;
@@ -45,6 +48,10 @@ impl Kernel for Datapath {
 
     fn confirm(&mut self) -> Result<(), DatapathError> {
         Self::confirm(self)
+    }
+
+    fn probe(&self, frame: &[u8], ifindex: u32, hook: Hook) -> Result<Probed, DatapathError> {
+        Self::probe(self, frame, ifindex, hook)
     }
 
     fn interface_slot(&mut self, ifindex: u32, name: &str) -> u16 {

@@ -12,8 +12,8 @@ use self::names::Names;
 use self::writer::Core;
 use crate::api::types::{
     Amiss, CheckReport, DiffReport, ExplainQuery, Explanation, FlowLine, FlowsQuery, HistoryEntry, HistoryQuery,
-    HistoryReport, InterfaceStatus, MatrixCell, PairReport, PairRequest, PairTraffic, PolicyText, PolicyView, RuleView,
-    ServiceView, Status, VerifyQuery, ZoneView,
+    HistoryReport, InterfaceStatus, MatrixCell, PairReport, PairRequest, PairTraffic, PolicyText, PolicyView,
+    QuarantineView, RuleView, ServiceView, Status, VerifyQuery, ZoneView,
 };
 use crate::datapath::Event;
 use crate::history::Who;
@@ -34,6 +34,8 @@ pub(crate) mod house;
 mod judge;
 mod kernel;
 mod names;
+mod probe;
+mod quarantine;
 mod refusal;
 mod start;
 mod status;
@@ -179,6 +181,11 @@ impl Engine {
         let mut entries = self.core().history.entries().map_err(|error| Refusal::Failed(error.to_string()))?;
         let first = query.last.map_or(0, |last| entries.len().saturating_sub(last));
         Ok(entries.split_off(first))
+    }
+
+    /// Who is cut off.
+    pub fn quarantined(&self) -> Tagged<Vec<QuarantineView>> {
+        self.read(|core| core.quarantine.0.clone())
     }
 
     /// Whether the history is what was written.

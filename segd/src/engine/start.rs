@@ -17,6 +17,7 @@ use crate::config::{load, read_sources};
 use crate::datapath::{Datapath, DatapathError, Events, Sizes};
 use crate::interfaces::{Guard, Instance, InstanceError};
 use crate::state::lock::{Lock, LockError};
+use crate::state::quarantine::Quarantine;
 use crate::state::{StateDir, StateError};
 
 /// Where one instance lives.
@@ -128,11 +129,13 @@ impl Engine {
             .map_err(|source| StartError::Pins { path: folders.bpffs.clone(), source })?;
         let locks = [Lock::take(&folders.bpffs)?, Lock::take(&folders.state)?];
         let registry = state.load_registry(is_pinned(&folders.bpffs))?;
-        let sizes = rehearse(&written, &machine, &registry)?;
+        let quarantine = state.load_quarantine()?;
+        let sizes = rehearse(&written, &machine, &registry, &quarantine)?;
         let mut datapath = Datapath::open(&folders.bpffs, &sizes)?;
         let adopted = datapath.adopted();
         let events = datapath.events()?;
-        let parts = Parts { config: folders.config.clone(), state, registry, kernel: Box::new(datapath), machine };
+        let parts =
+            Parts { config: folders.config.clone(), state, registry, quarantine, kernel: Box::new(datapath), machine };
         let mut core = Core::start(parts, written).map_err(StartError::Failed)?;
         if taken_back {
             core.note_taken_back();
@@ -143,7 +146,12 @@ impl Engine {
 }
 
 /// Compiles and tests the policy before the kernel is touched, and finds out how much room it needs there.
-fn rehearse(written: &Written, machine: &Machine, registry: &Registry) -> Result<Sizes, StartError> {
+fn rehearse(
+    written: &Written,
+    machine: &Machine,
+    registry: &Registry,
+    quarantine: &Quarantine,
+) -> Result<Sizes, StartError> {
     let fact = |(slot, link): (u16, &crate::interfaces::Link)| InterfaceFact {
         name: link.name.clone(),
         ifindex: link.index,
@@ -151,7 +159,13 @@ fn rehearse(written: &Written, machine: &Machine, registry: &Registry) -> Result
     };
     let interfaces = (1..).zip(machine.guarded(&written.policy.interfaces)).map(fact).collect();
     let host = machine.addresses.iter().copied().collect();
-    let facts = Facts { host, interfaces, now: Timestamp::now(), clock: Clock::detached(Timestamp::now()) };
+    let facts = Facts {
+        host,
+        interfaces,
+        cuts: quarantine.cuts(),
+        now: Timestamp::now(),
+        clock: Clock::detached(Timestamp::now()),
+    };
     judge(&written.policy, &facts, registry).map(|judged| judged.sizes).map_err(StartError::Policy)
 }
 

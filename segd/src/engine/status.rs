@@ -99,6 +99,7 @@ impl Core {
             generation: self.kernel.generation(),
             since: Some(self.force.since),
             pending: self.pending_view(),
+            quarantined: self.quarantine.0.clone(),
             started: self.started,
             mode: policy.mode,
             interfaces,

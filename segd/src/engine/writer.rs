@@ -18,6 +18,7 @@ use crate::datapath::{Fallback, Published};
 use crate::history::{History, Who};
 use crate::interfaces::{Admission, Change, Guard};
 use crate::policy::Policy;
+use crate::state::quarantine::Quarantine;
 use crate::state::{LastGood, StateDir};
 
 /// Fill of a connection table at which status warns.
@@ -28,6 +29,7 @@ pub(super) struct Parts {
     pub(super) config: PathBuf,
     pub(super) state: StateDir,
     pub(super) registry: Registry,
+    pub(super) quarantine: Quarantine,
     pub(super) kernel: Box<dyn Kernel>,
     pub(super) machine: Machine,
 }
@@ -49,6 +51,7 @@ pub(super) struct Core {
     /// A policy on trial.
     pub(super) pending: Option<Pending>,
     pub(super) history: History,
+    pub(super) quarantine: Quarantine,
     /// What went wrong since the last good apply, with its mend; shown by status.
     pub(super) troubles: Vec<(String, String)>,
 }
@@ -69,10 +72,10 @@ pub(super) struct InForce {
 impl Core {
     /// Puts the first policy in force and guards the machine's interfaces.
     pub(super) fn start(parts: Parts, written: Written) -> Result<Self, Refusal> {
-        let Parts { config, state, registry, mut kernel, machine } = parts;
+        let Parts { config, state, registry, quarantine, mut kernel, machine } = parts;
         let history = History::new(state.path());
         let before = state.load_last_good().map(|last| (last.digest, last.generation));
-        let facts = gather(kernel.as_mut(), &machine, &written.policy);
+        let facts = gather(kernel.as_mut(), &machine, &written.policy, &quarantine);
         let Judged { image, registry, tests, sizes: _ } = judge(&written.policy, &facts, &registry)?;
         state.save_registry(&registry).map_err(|error| Refusal::Failed(error.to_string()))?;
         let generation = kernel.publish(&image).map_err(|error| Refusal::Failed(error.to_string()))?;
@@ -98,6 +101,7 @@ impl Core {
             apply_errors: 0,
             pending: None,
             history,
+            quarantine,
             troubles: Vec::new(),
         };
         core.guard_interfaces();
@@ -124,7 +128,7 @@ impl Core {
         written: Written,
         install: impl FnOnce() -> Result<(), Refusal>,
     ) -> Result<Applied, Refusal> {
-        let facts = gather(self.kernel.as_mut(), &self.machine, &written.policy);
+        let facts = gather(self.kernel.as_mut(), &self.machine, &written.policy, &self.quarantine);
         let judged = judge(&written.policy, &facts, &self.registry)?;
         let tests = judged.tests;
         self.publish(judged, facts)?;
@@ -222,7 +226,7 @@ impl Core {
             }
             self.machine.apply(change);
         }
-        let facts = gather(self.kernel.as_mut(), &self.machine, &self.force.written.policy);
+        let facts = gather(self.kernel.as_mut(), &self.machine, &self.force.written.policy, &self.quarantine);
         if (&facts.host, &facts.interfaces) != (&self.force.facts.host, &self.force.facts.interfaces) {
             self.republish();
         }
@@ -232,6 +236,7 @@ impl Core {
     /// What has to be looked at now and then: a wall clock that was set, and interfaces that could not be guarded.
     pub(super) fn tick(&mut self) {
         self.settle();
+        self.let_back();
         if self.kernel.clock().drifted_from(&self.force.clock) {
             tracing::warn!("the wall clock was set; expiry times are published anew");
             self.republish();
@@ -244,9 +249,7 @@ impl Core {
     /// Compiles the policy in force for the machine as it is now. Its own tests don't count here: the machine changed,
     /// not the policy.
     pub(super) fn republish(&mut self) {
-        let facts = gather(self.kernel.as_mut(), &self.machine, &self.force.written.policy);
-        let judged = super::judge::compiled(&self.force.written.policy, &facts, &self.registry);
-        match judged.and_then(|judged| self.publish(judged, facts)) {
+        match self.publish_again() {
             Ok(()) => tracing::info!("generation {} follows the machine", self.force.generation),
             Err(refusal) => {
                 tracing::error!("the policy could not follow the machine: {refusal}");
@@ -254,6 +257,13 @@ impl Core {
                 self.troubles.push((format!("the policy could not follow the machine: {refusal}"), mend));
             }
         }
+    }
+
+    /// The same, for a caller that wants to know how it went.
+    pub(super) fn publish_again(&mut self) -> Result<(), Refusal> {
+        let facts = gather(self.kernel.as_mut(), &self.machine, &self.force.written.policy, &self.quarantine);
+        let judged = super::judge::compiled(&self.force.written.policy, &facts, &self.registry)?;
+        self.publish(judged, facts)
     }
 
     pub(super) fn guard_interfaces(&mut self) {
@@ -297,7 +307,7 @@ pub(super) fn texts(sources: &[Source]) -> Vec<PolicyText> {
 }
 
 /// What `policy` has to know of this machine to be compiled.
-pub(super) fn gather(kernel: &mut dyn Kernel, machine: &Machine, policy: &Policy) -> Facts {
+pub(super) fn gather(kernel: &mut dyn Kernel, machine: &Machine, policy: &Policy, quarantine: &Quarantine) -> Facts {
     let slot = |link: &crate::interfaces::Link| InterfaceFact {
         name: link.name.clone(),
         ifindex: link.index,
@@ -307,6 +317,7 @@ pub(super) fn gather(kernel: &mut dyn Kernel, machine: &Machine, policy: &Policy
     Facts {
         host: machine.addresses.iter().copied().collect(),
         interfaces,
+        cuts: quarantine.cuts(),
         now: Timestamp::now(),
         clock: kernel.clock(),
     }

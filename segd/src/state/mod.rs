@@ -14,6 +14,7 @@ use crate::compile::Registry;
 pub mod file;
 pub mod lock;
 pub mod pending;
+pub mod quarantine;
 
 pub use file::FileError;
 
@@ -61,6 +62,17 @@ pub enum StateError {
          compare zones.yaml with zones.yaml.previous, put the right one in place, and remove {path}"
     )]
     Pending {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        fault: String,
+    },
+    /// Who is cut off can't be read.
+    #[error(
+        "{path} is damaged ({fault}): it says who is cut off, and segd does not start as if nobody were; \
+         bring it back from a backup, or remove it and cut off anew whom segctl history names"
+    )]
+    Quarantine {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.

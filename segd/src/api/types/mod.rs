@@ -12,6 +12,7 @@ mod flows;
 mod history;
 mod lists;
 mod problem;
+mod quarantine;
 mod status;
 
 pub use change::{
@@ -22,6 +23,7 @@ pub use flows::{ExplainQuery, Explanation, FlowLine, FlowsQuery, LostLine};
 pub use history::{HistoryEntry, HistoryQuery, HistoryReport, VerifyQuery};
 pub use lists::{MatrixCell, PairTraffic, RuleView, ServiceView, ZoneView};
 pub use problem::{Problem, ProblemKind};
+pub use quarantine::{ProbeView, QuarantineQuery, QuarantineReport, QuarantineRequest, QuarantineView};
 pub use status::{Amiss, InterfaceStatus, PendingView, State, Status, TableFill};
 
 /// One name, or several: written as in the zone file, so that one zone stays one word.

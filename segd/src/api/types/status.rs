@@ -5,6 +5,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::QuarantineView;
 use crate::policy::Mode;
 
 /// Whether the machine is guarded, in one word.
@@ -52,6 +53,9 @@ pub struct Status {
     /// A policy on trial, which has to be confirmed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending: Option<PendingView>,
+    /// Who is cut off.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub quarantined: Vec<QuarantineView>,
     /// When the daemon started.
     pub started: Timestamp,
     /// The policy's mode; single pairs may have another.
