@@ -8,7 +8,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use crate::client::Client;
 use crate::screen::{Format, Screen};
 use crate::verbs::{
-    allow, apply, check, completions, confirm, diff, explain, flows, history, interfaces, man, matrix, pairs,
+    allow, apply, check, completions, confirm, diff, explain, extend, flows, history, interfaces, man, matrix, pairs,
     quarantine, reload, revoke, rules, services, status, top, zones,
 };
 
@@ -54,6 +54,7 @@ enum Verb {
     Interfaces(interfaces::Args),
     Allow(allow::Args),
     Revoke(revoke::Args),
+    Extend(extend::Args),
     Explain(explain::Args),
     Check(check::Args),
     Diff(diff::Args),
@@ -94,6 +95,7 @@ impl Cli {
             Verb::Interfaces(_) => interfaces::run(&session).await,
             Verb::Allow(args) => allow::run(args, &session).await,
             Verb::Revoke(args) => revoke::run(args, &session).await,
+            Verb::Extend(args) => extend::run(args, &session).await,
             Verb::Explain(args) => explain::run(args, &session).await,
             Verb::Check(args) => check::run(&args, &session),
             Verb::Diff(args) => diff::run(&args, &session).await,

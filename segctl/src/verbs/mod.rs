@@ -7,6 +7,7 @@ pub(crate) mod completions;
 pub(crate) mod confirm;
 pub(crate) mod diff;
 pub(crate) mod explain;
+pub(crate) mod extend;
 pub(crate) mod flows;
 pub(crate) mod history;
 pub(crate) mod interfaces;

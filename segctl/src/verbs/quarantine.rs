@@ -61,7 +61,7 @@ pub(crate) async fn quarantine(args: QuarantineArgs, session: &Session) -> anyho
     };
     let request = checked(target, args.time.as_deref(), reason, Timestamp::now())?;
     let report: QuarantineReport = session.client.send(Call::post("/v1/quarantine").json(&request)?).await?.body;
-    session.screen.show(&report, |report, page| text(report, page))?;
+    session.screen.show(&report, text)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -71,7 +71,7 @@ pub(crate) async fn release(args: ReleaseArgs, session: &Session) -> anyhow::Res
     let mut pairs = vec![("target", target.as_str())];
     pairs.extend(reason.as_deref().map(|reason| ("reason", reason)));
     let report: QuarantineReport = session.client.send(Call::delete("/v1/quarantine").query(&pairs)).await?.body;
-    session.screen.show(&report, |report, page| text(report, page))?;
+    session.screen.show(&report, text)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -18,8 +18,8 @@ use tokio::time::timeout;
 use super::peer::{ADMIN_GROUP, Access, Caller, READER_GROUP};
 use super::reply::{Asked, Given, Refused, ask, if_match, tagged, tagged_result};
 use super::types::{
-    AllowRequest, ApplyRequest, ExplainQuery, FlowLine, FlowsQuery, HistoryQuery, LostLine, PairRequest, PolicyText,
-    ProblemKind, QuarantineQuery, QuarantineRequest, RevokeQuery, VerifyQuery, WhyRequest,
+    AllowRequest, ApplyRequest, ExplainQuery, ExtendRequest, FlowLine, FlowsQuery, HistoryQuery, LostLine, PairRequest,
+    PolicyText, ProblemKind, QuarantineQuery, QuarantineRequest, RevokeQuery, VerifyQuery, WhyRequest,
 };
 use crate::engine::{Engine, Followed, Follower, Refusal};
 use crate::metrics;
@@ -90,7 +90,7 @@ fn readers() -> Router<Arc<Engine>> {
 fn changers() -> Router<Arc<Engine>> {
     Router::new()
         .route("/v1/rules", post(allow))
-        .route("/v1/rules/{id}", delete(revoke))
+        .route("/v1/rules/{id}", delete(revoke).patch(extend))
         .route("/v1/pairs", put(set_pair))
         .route("/v1/apply", post(apply))
         .route("/v1/quarantine", post(quarantine).delete(release))
@@ -181,6 +181,17 @@ async fn revoke(
 ) -> Reply {
     let seen = if_match(&headers)?;
     tagged_result(ask(engine, move |engine| engine.by(caller.who).revoke(&id, &query.reason, seen.as_deref())).await?)
+}
+
+async fn extend(
+    State(engine): Shared,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    Given(request): Given<ExtendRequest>,
+) -> Reply {
+    let seen = if_match(&headers)?;
+    tagged_result(ask(engine, move |engine| engine.by(caller.who).extend(&id, &request, seen.as_deref())).await?)
 }
 
 async fn set_pair(

@@ -7,8 +7,8 @@ use super::refusal::Refusal;
 use super::writer::Core;
 use super::{Engine, Tagged, would_drop};
 use crate::api::types::{
-    AllowRequest, Applied, ApplyRequest, FlowsQuery, HistoryEntry, PairReport, PairRequest, QuarantineReport,
-    QuarantineRequest, RuleChanged,
+    AllowRequest, Applied, ApplyRequest, ExtendRequest, FlowsQuery, HistoryEntry, PairReport, PairRequest,
+    QuarantineReport, QuarantineRequest, RuleChanged,
 };
 use crate::history::{Draft, Who};
 use crate::policy::Rule;
@@ -37,6 +37,21 @@ impl Acting<'_> {
             let before = core.rule_as_json(id);
             let changed = core.revoke(id, reason)?;
             core.note(&self.who, "revoke", id, Some(reason), (before, None));
+            Ok(changed)
+        })
+    }
+
+    /// Gives a rule another end.
+    pub fn extend(
+        &self,
+        id: &str,
+        request: &ExtendRequest,
+        if_match: Option<&str>,
+    ) -> Tagged<Result<RuleChanged, Refusal>> {
+        self.change(if_match, |core| {
+            let before = core.rule_as_json(id);
+            let changed = core.extend(id, request.expires)?;
+            core.note(&self.who, "extend", id, request.reason.as_deref(), (before, core.rule_as_json(id)));
             Ok(changed)
         })
     }

@@ -61,28 +61,39 @@ impl Core {
         if reason.trim().is_empty() {
             return Err(Refusal::bad(format!("revoking {id} needs a reason"), "give one with --reason"));
         }
-        let place = match self.rule(id) {
-            Some(rule) => rule.place.clone(),
-            None => {
-                return Err(Refusal::NotFound {
-                    detail: format!("there is no rule {id}"),
-                    mend: "segctl rules lists them".to_owned(),
-                });
-            }
-        };
-        if Path::new(&place.file) != self.dropin() {
-            let detail = format!(
-                "rule {id} is written by hand in {}, line {}; segctl never touches that file",
-                place.file, place.line
-            );
-            return Err(Refusal::bad(
-                detail,
-                format!("remove it there, then segctl reload (or segctl apply {})", place.file),
-            ));
-        }
+        self.own_rule(id, "remove it")?;
         let Applied { generation, .. } = self.edit(|text| dropin::remove_rule(text, id))?;
         tracing::info!("rule {id} was revoked: {reason}");
         Ok(RuleChanged { id: id.to_owned(), generation })
+    }
+
+    /// Gives a rule of the drop-in file another end, and puts that in force.
+    pub(super) fn extend(&mut self, id: &str, expires: Timestamp) -> Result<RuleChanged, Refusal> {
+        if expires <= Timestamp::now() {
+            let mend = "name a time to come; segctl revoke ends the rule at once";
+            return Err(Refusal::bad(format!("{expires} lies in the past"), mend));
+        }
+        self.own_rule(id, &format!("write expires: {expires}"))?;
+        let Applied { generation, .. } = self.edit(|text| dropin::set_expiry(text, id, expires))?;
+        Ok(RuleChanged { id: id.to_owned(), generation })
+    }
+
+    /// A rule that is not in the drop-in file is not ours to change: `instead` says what to do by hand.
+    fn own_rule(&self, id: &str, instead: &str) -> Result<(), Refusal> {
+        let Some(Rule { place, .. }) = self.rule(id) else {
+            return Err(Refusal::NotFound {
+                detail: format!("there is no rule {id}"),
+                mend: "segctl rules lists them".to_owned(),
+            });
+        };
+        if Path::new(&place.file) == self.dropin() {
+            return Ok(());
+        }
+        let detail = format!(
+            "rule {id} is written by hand in {}, line {}; segctl never touches that file",
+            place.file, place.line
+        );
+        Err(Refusal::bad(detail, format!("{instead} there, then segctl reload (or segctl apply {})", place.file)))
     }
 
     /// Sets the mode of one pair of zones in the drop-in file and puts it in force.

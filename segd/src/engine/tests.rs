@@ -4,7 +4,10 @@ use std::fs;
 
 use super::Refusal;
 use super::house::{House, ZONES, link};
-use crate::api::types::{AllowRequest, ApplyRequest, ExplainQuery, Names, PairRequest, PolicyText, State, Verdict};
+use crate::api::types::{
+    AllowRequest, ApplyRequest, ExplainQuery, ExtendRequest, HistoryQuery, Names, PairRequest, PolicyText, State,
+    Verdict,
+};
 use crate::interfaces::{Change, Hook, Kind};
 use crate::policy::Mode;
 use crate::state::StateDir;
@@ -82,6 +85,30 @@ fn allow_adds_a_rule_to_the_drop_in_and_revoke_takes_it_away() {
     assert!(!house.passes("10.30.0.1", "10.20.0.1", "tcp/22"));
     assert!(!house.dropin().contains("Maintenance"));
     assert_eq!(house.generation(), 5);
+}
+
+#[test]
+fn a_rule_gets_another_end_where_segctl_wrote_it_and_nowhere_else() {
+    let house = House::new();
+    let until = |hours| jiff::Timestamp::now() + jiff::SignedDuration::from_hours(hours);
+    let extend = |id: &str, hours| {
+        house.admin().extend(id, &ExtendRequest { expires: until(hours), reason: Some("longer".into()) }, None).value
+    };
+    house.admin().allow(&ssh(Some("endless")), None).value.unwrap();
+    house.admin().allow(&AllowRequest { expires: Some(until(1)), ..ssh(Some("brief")) }, None).value.unwrap();
+    for id in ["endless", "brief"] {
+        extend(id, 8).unwrap();
+        let rules = house.engine.rules().value.unwrap();
+        let end = rules.iter().find(|rule| rule.id == id).unwrap().expires.unwrap();
+        assert!(end > until(7) && end <= until(8), "{id}: {end}");
+    }
+    let by_hand = extend("dev-reads-ledger", 8).unwrap_err().to_string();
+    assert!(by_hand.contains("zones.yaml, line 7") && by_hand.contains("write expires: "), "{by_hand}");
+    assert!(matches!(extend("no-such", 8), Err(Refusal::NotFound { .. })));
+    assert!(matches!(extend("brief", -1), Err(Refusal::BadRequest { .. })));
+    let last = house.engine.history(&HistoryQuery { last: Some(1) }).unwrap().remove(0);
+    assert_eq!((last.verb.as_str(), last.object.as_deref(), last.user.as_str()), ("extend", Some("brief"), "alice"));
+    assert_ne!(last.before.unwrap()["expires"], last.after.unwrap()["expires"]);
 }
 
 #[test]

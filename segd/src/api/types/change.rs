@@ -114,7 +114,18 @@ pub struct AllowRequest {
     pub mode: Mode,
 }
 
-/// Answer of `POST /v1/rules` and `DELETE /v1/rules/{id}`.
+/// Body of `PATCH /v1/rules/{id}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExtendRequest {
+    /// When the rule stops to allow.
+    pub expires: Timestamp,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// Answer of `POST /v1/rules`, `PATCH` and `DELETE /v1/rules/{id}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuleChanged {
     /// The rule's name.

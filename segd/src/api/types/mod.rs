@@ -16,8 +16,8 @@ mod quarantine;
 mod status;
 
 pub use change::{
-    AllowRequest, Applied, ApplyRequest, CallerConnection, CheckReport, DiffLine, DiffReport, FaultView, PairReport,
-    PairRequest, PolicyText, PolicyView, RevokeQuery, RuleChanged, TestView, WhyRequest,
+    AllowRequest, Applied, ApplyRequest, CallerConnection, CheckReport, DiffLine, DiffReport, ExtendRequest, FaultView,
+    PairReport, PairRequest, PolicyText, PolicyView, RevokeQuery, RuleChanged, TestView, WhyRequest,
 };
 pub use flows::{ExplainQuery, Explanation, FlowLine, FlowsQuery, LostLine};
 pub use history::{HistoryEntry, HistoryQuery, HistoryReport, VerifyQuery};
