@@ -9,13 +9,14 @@ use crate::client::Client;
 use crate::screen::{Format, Screen};
 use crate::verbs::{
     allow, apply, check, completions, confirm, diff, explain, extend, flows, history, interfaces, man, matrix, pairs,
-    quarantine, reload, revoke, rules, services, status, top, zones,
+    quarantine, reload, revoke, rules, selftest, services, status, top, zones,
 };
 
 const EXIT_STATUS: &str = "\
 Exit status:
   0  yes, or done
-  1  the answer is no (explain: denied, diff: differs, history verify: tampered with)
+  1  the answer is no (explain: denied, diff: differs, selftest: a frame went wrong, history verify:
+     tampered with)
   2  usage
   3  daemon not reached; enforcement goes on in the kernel
   4  not permitted
@@ -68,6 +69,7 @@ enum Verb {
     Flows(flows::Args),
     Matrix(matrix::Args),
     Top(top::Args),
+    Selftest(selftest::Args),
     Reload(reload::Args),
     History(history::Args),
     Completions(completions::Args),
@@ -109,6 +111,7 @@ impl Cli {
             Verb::Flows(args) => flows::run(args, &session).await,
             Verb::Matrix(_) => matrix::run(&session).await,
             Verb::Top(args) => top::run(&args, &session).await,
+            Verb::Selftest(args) => selftest::run(&args, &session).await,
             Verb::Reload(_) => reload::run(&session).await,
             Verb::History(args) => history::run(args, &session).await,
             Verb::Completions(args) => completions::run(&args),

@@ -1,11 +1,12 @@
 //! Frames that were never on a wire, for asking the loaded programs. Pure.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// Ethernet, IPv4 without options, IPv6.
 const ETHERNET: usize = 14;
 const IPV4: u16 = 0x0800;
 const IPV6: u16 = 0x86dd;
+const ARP: u16 = 0x0806;
 const HOPS: u8 = 64;
 
 /// A frame of this type.
@@ -64,6 +65,33 @@ pub fn tcp(src: IpAddr, dst: IpAddr, port: u16, flags: u8) -> Vec<u8> {
     header.extend(port.to_be_bytes());
     header.extend([0, 0, 0, 1, 0, 0, 0, 0, 0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
     packet(src, dst, 6, &header)
+}
+
+/// A datagram that names the routers that it wants to pass (RFC 791, loose source route).
+#[must_use]
+pub fn source_routed(src: Ipv4Addr, dst: Ipv4Addr, port: u16) -> Vec<u8> {
+    let mut header = vec![0x47, 0, 0, 36, 0, 1, 0x40, 0, HOPS, 17, 0, 0];
+    header.extend(src.octets());
+    header.extend(dst.octets());
+    header.extend([131, 7, 4]);
+    header.extend(dst.octets());
+    header.push(0);
+    let sum = checksum(&header);
+    header[10..12].copy_from_slice(&sum.to_be_bytes());
+    header.extend([0xc3, 0x50]);
+    header.extend(port.to_be_bytes());
+    header.extend([0, 8, 0, 0]);
+    ethernet(IPV4, &header)
+}
+
+/// `sender` asks who has an address (RFC 826).
+#[must_use]
+pub fn arp(sender: Ipv4Addr, wanted: Ipv4Addr) -> Vec<u8> {
+    let mut request = vec![0, 1, 8, 0, 6, 4, 0, 1, 2, 0, 0, 0, 0, 1];
+    request.extend(sender.octets());
+    request.extend([0; 6]);
+    request.extend(wanted.octets());
+    ethernet(ARP, &request)
 }
 
 /// The internet checksum (RFC 1071).

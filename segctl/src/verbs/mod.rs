@@ -18,6 +18,7 @@ pub(crate) mod quarantine;
 pub(crate) mod reload;
 pub(crate) mod revoke;
 pub(crate) mod rules;
+pub(crate) mod selftest;
 pub(crate) mod services;
 pub(crate) mod status;
 pub(crate) mod top;

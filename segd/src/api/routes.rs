@@ -19,7 +19,7 @@ use super::peer::{ADMIN_GROUP, Access, Caller, READER_GROUP};
 use super::reply::{Asked, Given, Refused, ask, if_match, tagged, tagged_result};
 use super::types::{
     AllowRequest, ApplyRequest, ExplainQuery, ExtendRequest, FlowLine, FlowsQuery, HistoryQuery, LostLine, PairRequest,
-    PolicyText, ProblemKind, QuarantineQuery, QuarantineRequest, RevokeQuery, VerifyQuery, WhyRequest,
+    PolicyText, ProblemKind, QuarantineQuery, QuarantineRequest, RevokeQuery, SelftestRequest, VerifyQuery, WhyRequest,
 };
 use crate::engine::{Engine, Followed, Follower, Refusal};
 use crate::metrics;
@@ -94,6 +94,7 @@ fn changers() -> Router<Arc<Engine>> {
         .route("/v1/pairs", put(set_pair))
         .route("/v1/apply", post(apply))
         .route("/v1/quarantine", post(quarantine).delete(release))
+        .route("/v1/selftest", post(selftest))
         .route("/v1/confirm", post(confirm))
         .route("/v1/rollback", post(rollback))
         .route("/v1/reload", post(reload))
@@ -242,6 +243,11 @@ async fn release(
 ) -> Reply {
     let QuarantineQuery { target, reason } = query;
     tagged_result(ask(engine, move |engine| engine.by(caller.who).release(&target, reason.as_deref())).await?)
+}
+
+/// It changes no policy, but the counters: whoever only reads may not.
+async fn selftest(State(engine): Shared, Given(request): Given<SelftestRequest>) -> Reply {
+    Ok(tagged(ask(engine, move |engine| engine.selftest(request)).await?))
 }
 
 async fn history(State(engine): Shared, Asked(query): Asked<HistoryQuery>) -> Reply {

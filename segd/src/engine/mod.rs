@@ -13,7 +13,7 @@ use self::writer::Core;
 use crate::api::types::{
     Amiss, CheckReport, DiffReport, ExplainQuery, Explanation, FlowLine, FlowsQuery, HistoryEntry, HistoryQuery,
     HistoryReport, InterfaceStatus, MatrixCell, PairReport, PairRequest, PairTraffic, PolicyText, PolicyView,
-    QuarantineView, RuleView, ServiceView, Status, VerifyQuery, ZoneView,
+    QuarantineView, RuleView, SelftestReport, SelftestRequest, ServiceView, Status, VerifyQuery, ZoneView,
 };
 use crate::datapath::Event;
 use crate::history::Who;
@@ -37,6 +37,7 @@ mod names;
 mod probe;
 mod quarantine;
 mod refusal;
+mod selftest;
 mod start;
 mod status;
 #[cfg(test)]
@@ -186,6 +187,11 @@ impl Engine {
     /// Who is cut off.
     pub fn quarantined(&self) -> Tagged<Vec<QuarantineView>> {
         self.read(|core| core.quarantine.0.clone())
+    }
+
+    /// Runs crafted frames through the loaded programs; they are counted.
+    pub fn selftest(&self, request: SelftestRequest) -> Tagged<SelftestReport> {
+        self.read(|core| core.selftest(request))
     }
 
     /// Whether the history is what was written.

@@ -13,6 +13,7 @@ mod history;
 mod lists;
 mod problem;
 mod quarantine;
+mod selftest;
 mod status;
 
 pub use change::{
@@ -24,6 +25,7 @@ pub use history::{HistoryEntry, HistoryQuery, HistoryReport, VerifyQuery};
 pub use lists::{MatrixCell, PairTraffic, RuleView, ServiceView, ZoneView};
 pub use problem::{Problem, ProblemKind};
 pub use quarantine::{ProbeView, QuarantineQuery, QuarantineReport, QuarantineRequest, QuarantineView};
+pub use selftest::{SelftestFrame, SelftestReport, SelftestRequest};
 pub use status::{Amiss, InterfaceStatus, PendingView, State, Status, TableFill};
 
 /// One name, or several: written as in the zone file, so that one zone stays one word.
