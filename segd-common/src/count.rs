@@ -74,23 +74,28 @@ pub(crate) fn add(cell: &Cell<u64>, value: u64) {
 pub(crate) fn first_blocked<E: Env>(env: &E, hash: u64, now: u64, hz: u32) -> bool {
     let Some(bucket) = env.blocked(hash as u32 & (BLOCKED_BUCKETS - 1)) else { return true };
     let tag = hash >> 32 | 1;
-    let now = now as u32;
-    let mut victim = &bucket.0[0];
-    let mut oldest = 0;
+    let entry = tag << 32 | u64::from(now as u32);
     for cell in &bucket.0 {
-        let entry = cell.get();
-        let idle = now.wrapping_sub(entry as u32);
-        if entry >> 32 == tag && idle < hz * BLOCKED_SECS {
-            cell.set(tag << 32 | u64::from(now));
-            return false;
+        let there = cell.get();
+        if there >> 32 == tag {
+            cell.set(entry);
+            return (now as u32).wrapping_sub(there as u32) >= hz * BLOCKED_SECS;
         }
-        let age = if entry == 0 { u32::MAX } else { idle };
-        if age >= oldest {
-            oldest = age;
-            victim = cell;
+        // Ways fill up in their order, and are never emptied.
+        if there == 0 {
+            cell.set(entry);
+            return true;
         }
     }
-    victim.set(tag << 32 | u64::from(now));
+    // Any of the four, as the hash says: a search for the oldest would cost more, in branches that nobody can predict, than
+    // all the rest of a flood's packet.
+    let [a, b, c, d] = &bucket.0;
+    match hash as u32 >> 30 {
+        0 => a.set(entry),
+        1 => b.set(entry),
+        2 => c.set(entry),
+        _ => d.set(entry),
+    }
     true
 }
 

@@ -24,6 +24,20 @@ pub trait Pages {
     }
 }
 
+/// The same pages, walked in line as far as tables go: for what nearly every packet asks.
+pub(crate) struct Inline<'a, P>(pub(crate) &'a P);
+
+impl<P: Pages> Pages for Inline<'_, P> {
+    #[inline(always)]
+    fn page(&self, number: u32) -> Option<&Page> {
+        self.0.page(number)
+    }
+    #[inline(always)]
+    fn walk(&self, start: Ref, key: Key) -> Option<u32> {
+        image::walk_near(self.0, start, key)
+    }
+}
+
 /// Everything else. An `Option` that is `None` where a map ought to have a value makes the caller deny.
 pub trait Env: Pages {
     /// Jiffies since boot.

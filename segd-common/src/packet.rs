@@ -126,7 +126,9 @@ pub struct Packet {
     /// ICMP error: the ends of the packet that it quotes. Its source is the error's destination: anything else is refused
     /// when parsed.
     pub quoted: FlowKey,
-    /// Neighbour advertisement: the address it claims.
+    /// A neighbour advertisement: it claims an address.
+    pub claims: bool,
+    /// Which; worth nothing unless `claims`.
     pub claim: Addr,
 }
 
@@ -142,13 +144,14 @@ impl Packet {
         addressed: false,
         fragment: Fragment::WHOLE,
         quoted: FlowKey::NONE,
+        claims: false,
         claim: Addr::ZERO,
     };
 
     /// Makes a used packet [`Packet::EMPTY`] again, field by field: in one piece it would become a loop over bytes.
     #[inline(always)]
     pub fn clear(&mut self) {
-        let Self { key, service, kind, essential, flags, seq, addressed, fragment, quoted, claim } = self;
+        let Self { key, service, kind, essential, flags, seq, addressed, fragment, quoted, claims, claim } = self;
         *key = FlowKey::NONE;
         *service = 0;
         *kind = Kind::Plain;
@@ -159,7 +162,8 @@ impl Packet {
         *fragment = Fragment::WHOLE;
         // Without an error's kind nobody reads what it quotes.
         let _ = quoted;
-        *claim = Addr::ZERO;
+        *claims = false;
+        let _ = claim;
     }
 
     /// Whether the packet can be the first of a connection.

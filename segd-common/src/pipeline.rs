@@ -3,15 +3,17 @@
 mod account;
 mod apart;
 mod ends;
+mod express;
 mod fragments;
 mod outcome;
 mod state;
 
+pub use express::{Express, express};
 use outcome::Next;
 pub use outcome::Outcome;
 
 use crate::control::Control;
-use crate::env::Env;
+use crate::env::{Env, Pages};
 use crate::flow::{self, Birth, Found};
 use crate::image::Root;
 use crate::packet::{Kind, Packet, Part};
@@ -48,12 +50,21 @@ pub struct Sighting {
     pub tagged: Option<u16>,
     /// Frames that it stands for: more than 1 with segmentation offload.
     pub frames: u32,
+    /// Bytes of the frame; found when it is read.
+    pub bytes: u32,
 }
 
 impl Sighting {
     /// Nothing known: what [`Work`] begins with.
-    pub const NOWHERE: Self =
-        Self { hook: Hook::Ingress, framing: Framing::ETHERNET, interface: 0, ifindex: 0, tagged: None, frames: 1 };
+    pub const NOWHERE: Self = Self {
+        hook: Hook::Ingress,
+        framing: Framing::ETHERNET,
+        interface: 0,
+        ifindex: 0,
+        tagged: None,
+        frames: 1,
+        bytes: 0,
+    };
 }
 
 /// What every stage may ask.
@@ -63,7 +74,6 @@ pub(crate) struct Context<'a, E: Env> {
     root: &'a Root,
     now: u64,
     at: &'a Sighting,
-    birth: &'a Birth,
 }
 
 /// Room to work in: a kernel stack has too little.
@@ -98,27 +108,48 @@ impl Default for Work {
 /// Gives whether the packet goes on.
 #[inline(always)]
 pub fn run<V: View, E: Env>(env: &E, view: &V, work: &mut Work) -> bool {
-    let Work { at, packet, outcome, birth } = work;
-    *outcome = Outcome::CLOSED;
-    let now = env.now();
-    let Some(control) = env.control() else { return false };
-    let Some(root) = control.root(now) else { return false };
-    let context = Context { env, control, root, now, at, birth };
-    packet.clear();
-    let refused = read(view, at.framing, packet);
-    context.decide(packet, refused, outcome);
+    work.outcome = Outcome::CLOSED;
+    let refused = read(view, &mut work.at, &mut work.packet);
     env.meet();
-    context.account(packet, outcome, view.frame_len());
+    finish(env, refused, work)
+}
+
+/// Goes on where [`express`] has left off, with the packet and the outcome that it gave.
+#[inline(always)]
+pub fn resume<E: Env>(env: &E, work: &mut Work) -> bool {
+    finish(env, RESUMED, work)
+}
+
+#[inline(always)]
+fn finish<E: Env>(env: &E, refused: u8, work: &mut Work) -> bool {
+    let Work { at, packet, outcome, birth } = work;
+    let Some(context) = Context::new(env, at) else { return false };
+    context.decide(packet, refused, birth, outcome);
+    env.meet();
+    context.account_apart(packet, outcome);
     env.meet();
     outcome.passes()
 }
 
-/// The parser, out of line: what it keeps on the stack is gone when the judging begins. Gives the number of the reason why
-/// the frame can't be trusted, or one that no reason has.
+/// What [`read`] gives when there is nothing to refuse: no [`Reason`] has this number.
+const SOUND: u8 = u8::MAX;
+/// In its place: the packet has been read, and judged as far as the short way goes.
+const RESUMED: u8 = u8::MAX - 1;
+
+/// Frame to packet. Gives the number of the reason why the frame can't be trusted, or [`SOUND`].
+#[inline(always)]
+fn read<V: View>(view: &V, at: &mut Sighting, packet: &mut Packet) -> u8 {
+    packet.clear();
+    let view = view.measured();
+    at.bytes = view.frame_len();
+    read_apart(&view, at.framing, packet)
+}
+
+/// The parser, out of line: what it keeps on the stack is gone when the judging begins.
 #[inline(never)]
-fn read<V: View>(view: &V, framing: Framing, packet: &mut Packet) -> u8 {
+fn read_apart<V: View>(view: &V, framing: Framing, packet: &mut Packet) -> u8 {
     match parse::parse(view, framing, packet) {
-        Ok(()) => u8::MAX,
+        Ok(()) => SOUND,
         Err(reason) => reason as u8,
     }
 }
@@ -135,42 +166,72 @@ pub fn source_zone<V: View, E: Env>(env: &E, view: &V, framing: Framing, work: &
 }
 
 impl<'a, E: Env> Context<'a, E> {
+    /// `None`: there is no policy, and nothing passes.
     #[inline(always)]
-    fn decide(&self, packet: &Packet, refused: u8, outcome: &mut Outcome) {
-        match (Reason::from_number(refused), packet.fragment.part) {
-            (Some(reason), _) => self.refuse(packet, reason, outcome),
-            (None, Part::Later) => self.later_fragment(packet, outcome),
-            (None, part) => {
-                self.judge_packet(packet, outcome);
-                match outcome.next {
-                    Next::Done => {}
-                    Next::Related => self.related(packet, outcome),
-                    Next::Again => self.judge_again(packet, outcome),
-                    Next::Admit => self.admit(packet, outcome),
-                }
-                if self.may_adopt(packet, outcome) {
-                    self.adopt(packet, outcome);
-                }
-                if part as u8 == Part::First as u8 {
-                    self.first_fragment(packet, outcome);
-                }
-            }
+    fn new(env: &'a E, at: &'a Sighting) -> Option<Self> {
+        let now = env.now();
+        let control = env.control()?;
+        let root = control.root(now)?;
+        Some(Self { env, control, root, now, at })
+    }
+
+    #[inline(always)]
+    fn decide(&self, packet: &Packet, refused: u8, birth: &Birth, outcome: &mut Outcome) {
+        // On an interface that the daemon does not speak of nothing passes.
+        if self.at.interface != 0 {
+            self.decide_here(packet, refused, birth, outcome);
         }
         self.env.meet();
         *outcome = self.soften(*outcome);
     }
 
     #[inline(always)]
+    fn decide_here(&self, packet: &Packet, refused: u8, birth: &Birth, outcome: &mut Outcome) {
+        match (Reason::from_number(refused), packet.fragment.part) {
+            (Some(reason), _) => self.refuse(packet, reason, outcome),
+            (None, Part::Later) => self.later_fragment(packet, outcome),
+            (None, part) => {
+                if refused == SOUND {
+                    self.judge_packet(packet, outcome);
+                }
+                match outcome.next {
+                    Next::Done => {}
+                    Next::Related => self.related(packet, outcome),
+                    Next::Again => self.judge_again(packet, outcome),
+                    Next::Admit => self.admit(packet, birth, outcome),
+                    Next::Stray => self.stray(packet, outcome),
+                    Next::Grain => self.grain(packet, outcome),
+                }
+                if self.may_adopt(packet, outcome) {
+                    self.adopt(packet, birth, outcome);
+                }
+                if part as u8 == Part::First as u8 {
+                    self.first_fragment(packet, outcome);
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
     fn judge_packet_here(&self, packet: &Packet, outcome: &mut Outcome) {
-        let hash = packet.key.hash(self.control.seed);
-        let found = self.lookup_flow(packet, hash);
+        let found = if self.skips_state(packet) {
+            None
+        } else {
+            flow::find(self.env, &packet.key, packet.key.hash(self.control.seed), self.control.bucket_mask)
+        };
+        self.judge_found(self.env, packet, found, outcome);
+    }
+
+    /// What is asked of every packet that has ports, given its connection. `pages` says how the image is walked.
+    #[inline(always)]
+    fn judge_found<P: Pages>(&self, pages: &P, packet: &Packet, found: Option<Found<'a>>, outcome: &mut Outcome) {
         if let Some(found) = found
             && self.ride(packet, &found, outcome)
         {
             return;
         }
-        let ends = Ends::lookup(self, packet);
-        if let Err(reason) = ends.check(self, packet) {
+        let ends = Ends::lookup(self, pages, packet);
+        if let Err(reason) = ends.check(self, pages, packet) {
             *outcome = Outcome::deny(&ends, reason);
             return;
         }
@@ -182,17 +243,14 @@ impl<'a, E: Env> Context<'a, E> {
             (_, Kind::Arp) => *outcome = Outcome::deny(&ends, Reason::UnsupportedEthertype),
             (_, Kind::IcmpError) => outcome.next = Next::Related,
             (Some(found), _) if found.flow.live(self.now, self.control.hz) => outcome.next = Next::Again,
-            _ => self.open(packet, &ends.before_translation(self.at), hash, outcome),
+            _ => self.open(pages, packet, &ends.before_translation(self.at), outcome),
         }
     }
 
     /// A bare SYN can't belong to an established connection: it asks the policy first, so a flood does not pay for state.
     #[inline(always)]
-    fn lookup_flow(&self, packet: &Packet, hash: u64) -> Option<Found<'a>> {
-        if matches!(packet.kind, Kind::Syn | Kind::Arp | Kind::IcmpError) {
-            return None;
-        }
-        flow::find(self.env, &packet.key, hash, self.control.bucket_mask)
+    fn skips_state(&self, packet: &Packet) -> bool {
+        matches!(packet.kind, Kind::Syn | Kind::Arp | Kind::IcmpError)
     }
 
     /// A frame that can't be trusted is counted where its addresses say, if it came that far.
@@ -203,7 +261,7 @@ impl<'a, E: Env> Context<'a, E> {
 
     #[inline(always)]
     fn refuse_outcome(&self, packet: &Packet, reason: Reason) -> Outcome {
-        let ends = if packet.addressed { Ends::lookup(self, packet) } else { Ends::NOWHERE };
+        let ends = if packet.addressed { Ends::lookup(self, self.env, packet) } else { Ends::NOWHERE };
         Outcome::deny(&ends, reason)
     }
 }

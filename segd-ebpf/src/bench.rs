@@ -7,21 +7,16 @@
 
 #[expect(dead_code, reason = "a part of what the product's programs do is measured")]
 mod maps;
+#[expect(dead_code, reason = "likewise")]
 mod view;
+mod xdp;
 
 use core::arch::asm;
 
 use aya_ebpf::bindings::xdp_action;
-use aya_ebpf::helpers::bpf_xdp_get_buff_len;
-use aya_ebpf::macros::{map, xdp};
+use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, LruHashMap};
 use aya_ebpf::programs::XdpContext;
-use segd_common::interface::Interface;
-use segd_common::parse::Framing;
-use segd_common::pipeline::{self, Hook, Sighting};
-
-use maps::Maps;
-use view::Frame;
 
 /// Entries of [`SOURCES`]; a power of two.
 const SOURCE_COUNT: u32 = 1 << 16;
@@ -54,13 +49,13 @@ static SOURCES: Array<u32> = Array::with_max_entries(SOURCE_COUNT, 0);
 static CLASSIC: LruHashMap<[u64; 5], [u64; 3]> = LruHashMap::with_max_entries(1 << 18, 0);
 
 /// Nothing: what everything is a multiple of.
-#[xdp(frags)]
+#[aya_ebpf::macros::xdp(frags)]
 pub fn empty(_ctx: XdpContext) -> u32 {
     xdp_action::XDP_PASS
 }
 
 /// The generator alone: what is taken off the others' time.
-#[xdp(frags)]
+#[aya_ebpf::macros::xdp(frags)]
 pub fn generate(ctx: XdpContext) -> u32 {
     // SAFETY: the kernel hands in a valid context.
     let (start, end) = unsafe { ((*ctx.ctx).data, (*ctx.ctx).data_end) };
@@ -71,7 +66,7 @@ pub fn generate(ctx: XdpContext) -> u32 {
 }
 
 /// The generator, and an insertion into a full LRU hash: what a new connection costs elsewhere.
-#[xdp(frags)]
+#[aya_ebpf::macros::xdp(frags)]
 pub fn insert(ctx: XdpContext) -> u32 {
     // SAFETY: the kernel hands in a valid context.
     let (start, end) = unsafe { ((*ctx.ctx).data, (*ctx.ctx).data_end) };
@@ -82,27 +77,21 @@ pub fn insert(ctx: XdpContext) -> u32 {
     }
 }
 
-/// The generator, and then what `segd_xdp` does, word for word.
-#[xdp(frags)]
+/// The generator, and then what `segd_xdp` is.
+#[aya_ebpf::macros::xdp(frags)]
 pub fn judge(ctx: XdpContext) -> u32 {
     // SAFETY: the kernel hands in a valid context.
-    let (ifindex, start, end) = unsafe { ((*ctx.ctx).ingress_ifindex, (*ctx.ctx).data, (*ctx.ctx).data_end) };
+    let (start, end) = unsafe { ((*ctx.ctx).data, (*ctx.ctx).data_end) };
     if vary(start as usize, end as usize).is_none() {
         return xdp_action::XDP_ABORTED;
     }
-    let Some(room) = Maps.room() else { return xdp_action::XDP_DROP };
-    // SAFETY: as above.
-    let len = unsafe { bpf_xdp_get_buff_len(ctx.ctx) } as u32;
-    let frame = Frame::new(start as usize, end as usize, len, &raw mut room.spare);
-    room.work.at = sighting(Hook::Ingress, Maps.interface(ifindex), ifindex);
-    if pipeline::run(&Maps, &frame, &mut room.work) { xdp_action::XDP_PASS } else { xdp_action::XDP_DROP }
+    xdp::express(&ctx)
 }
 
-#[inline(always)]
-fn sighting(hook: Hook, interface: Interface, ifindex: u32) -> Sighting {
-    let layer3 = interface.flags & Interface::LAYER3 != 0;
-    let framing = Framing { layer3, oversized: false, stripped: false };
-    Sighting { hook, framing, interface: interface.slot, ifindex, tagged: None, frames: 1 }
+/// Called by [`judge`].
+#[aya_ebpf::macros::xdp(frags)]
+pub fn whole(ctx: XdpContext) -> u32 {
+    xdp::whole(&ctx)
 }
 
 /// Writes the next key into the frame's address and port, and gives it.

@@ -5,7 +5,7 @@ use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_xadd};
 
 use aya_ebpf::helpers::bpf_jiffies64;
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, PerCpuArray, RingBuf};
+use aya_ebpf::maps::{Array, PerCpuArray, ProgramArray, RingBuf};
 use segd_common::control::Control;
 use segd_common::count::{BLOCKED_BUCKETS, BlockedBucket, EventBudget, PairCounters, RuleCounters};
 use segd_common::env::{Env, Pages};
@@ -14,7 +14,7 @@ use segd_common::flow::{self, Birth, Bucket, Flow, FlowKey};
 use segd_common::fragment::{DATAGRAMS, Datagram};
 use segd_common::image::{self, Key, Page, Ref};
 use segd_common::interface::{INTERFACES, Interface};
-use segd_common::pipeline::Work;
+use segd_common::pipeline::{Hook, Sighting, Work};
 
 /// The daemon reads and writes it through `mmap`.
 const MMAPABLE: u32 = aya_ebpf::bindings::BPF_F_MMAPABLE;
@@ -67,6 +67,13 @@ static CLOCK: Array<u64> = Array::with_max_entries(1, 0);
 #[map]
 static ROOM: PerCpuArray<[u64; words::<Room>()]> = PerCpuArray::with_max_entries(1, 0);
 
+/// Programs that take the whole way, for XDP.
+#[map]
+pub static WHOLE_XDP: ProgramArray = ProgramArray::with_max_entries(1, 0);
+/// The same for TC, by [`crate::tc::Side`].
+#[map]
+pub static WHOLE_TC: ProgramArray = ProgramArray::with_max_entries(2, 0);
+
 /// What a program needs beyond its stack.
 #[repr(C, align(8))]
 pub struct Room {
@@ -76,6 +83,8 @@ pub struct Room {
     pub wanted: FlowKey,
     /// A word through which the verifier does not follow values.
     pub spare: u32,
+    /// 1: the short way has judged the packet in `work`, and only the rest is to be done.
+    pub resumed: u32,
 }
 
 /// Global functions are verified once, for whatever arguments; what does not fit into registers stands in the [`Room`].
@@ -122,6 +131,20 @@ impl Maps {
     pub fn room(&self) -> Option<&'static mut Room> {
         // SAFETY: as for every entry; and nobody else has this CPU's room, see above.
         ROOM.get_ptr_mut(0).map(|pointer| unsafe { &mut *pointer.cast::<Room>() })
+    }
+
+    /// What is known of a frame before it is looked at.
+    #[inline(always)]
+    pub fn sighting(&self, hook: Hook, ifindex: u32) -> Sighting {
+        self.sighting_on(hook, self.interface(ifindex), ifindex)
+    }
+
+    /// The same, given what the daemon says of the interface.
+    #[inline(always)]
+    pub fn sighting_on(&self, hook: Hook, interface: Interface, ifindex: u32) -> Sighting {
+        let mut at = Sighting { hook, interface: interface.slot, ifindex, ..Sighting::NOWHERE };
+        at.framing.layer3 = interface.flags & Interface::LAYER3 != 0;
+        at
     }
 
     /// What the daemon says of an interface; all zero if it says nothing.

@@ -2,22 +2,39 @@
 
 use core::arch::asm;
 
-use segd_common::view::{MAX_OFF, View};
+use aya_ebpf::bindings::xdp_md;
+use aya_ebpf::helpers::bpf_xdp_get_buff_len;
+use segd_common::view::{MAX_OFF, View, Window};
 
 /// A frame between two packet pointers, read once from the context.
 #[derive(Clone, Copy)]
 pub struct Frame {
     start: usize,
     end: usize,
-    len: u32,
-    spare: *mut u32,
+    len: Length,
+    spare: Option<*mut u32>,
+}
+
+/// Length of a frame, of which only the linear part can be read.
+#[derive(Clone, Copy)]
+pub enum Length {
+    /// So many bytes.
+    Known(u32),
+    /// At least the linear part; jumbo frames, and generic XDP's super-packets, go on in pages.
+    Linear(*mut xdp_md),
 }
 
 impl Frame {
-    /// `len` is the length of the whole frame, of which only `start..end` can be read. `spare` is a word of a map's value.
+    /// Only `start..end` can be read.
     #[inline(always)]
-    pub fn new(start: usize, end: usize, len: u32, spare: *mut u32) -> Self {
-        Self { start, end, len, spare }
+    pub fn new(start: usize, end: usize, len: Length) -> Self {
+        Self { start, end, len, spare: None }
+    }
+
+    /// The same with a word of this CPU's own, in a map's value, for the whole way's parser.
+    #[inline(always)]
+    pub fn with_spare(self, spare: *mut u32) -> Self {
+        Self { spare: Some(spare), ..self }
     }
 
     /// Where a value of `size` bytes at `off` stands, if the frame holds it.
@@ -50,18 +67,58 @@ pub fn barrier(mut pointer: usize) -> usize {
     pointer
 }
 
+/// Bytes from a packet pointer on, which the verifier knows to be there.
+#[derive(Clone, Copy)]
+pub struct Bytes(usize);
+
+impl Window for Bytes {
+    #[inline(always)]
+    fn u8<const AT: usize>(&self) -> u8 {
+        load!(self.0 + AT, "r0 = *(u8 *)(r2 + 0)") as u8
+    }
+    #[inline(always)]
+    fn u16<const AT: usize>(&self) -> u16 {
+        u16::from_be(load!(self.0 + AT, "r0 = *(u16 *)(r2 + 0)") as u16)
+    }
+    #[inline(always)]
+    fn u32<const AT: usize>(&self) -> u32 {
+        u32::from_be(load!(self.0 + AT, "r0 = *(u32 *)(r2 + 0)") as u32)
+    }
+    #[inline(always)]
+    fn u64<const AT: usize>(&self) -> u64 {
+        u64::from_be(load!(self.0 + AT, "r0 = *(u64 *)(r2 + 0)"))
+    }
+}
+
 impl View for Frame {
+    type Window = Bytes;
+    #[inline(always)]
+    fn window(&self, off: u32, len: u32) -> Option<Bytes> {
+        self.place(off, len as usize).map(Bytes)
+    }
     #[inline(always)]
     fn frame_len(&self) -> u32 {
-        self.len
+        match self.len {
+            Length::Known(len) => len,
+            Length::Linear(_) => (self.end - self.start) as u32,
+        }
+    }
+    #[inline(always)]
+    fn measured(&self) -> Self {
+        match self.len {
+            Length::Known(_) => *self,
+            // SAFETY: the kernel handed the context in.
+            Length::Linear(ctx) => Self { len: Length::Known(unsafe { bpf_xdp_get_buff_len(ctx) as u32 }), ..*self },
+        }
     }
     #[inline(always)]
     fn meet(&self, off: u32) -> u32 {
+        let Some(spare) = self.spare else { return off & MAX_OFF };
         // The verifier does not follow values through a map's memory.
         // SAFETY: a word of this CPU's own map value.
         let off = unsafe {
-            self.spare.write_volatile(off);
-            self.spare.read_volatile()
+            spare.write_volatile(off);
+            spare.read_volatile()
         };
         off & MAX_OFF
     }

@@ -38,7 +38,7 @@ pub(crate) enum Command {
     /// Check a zone file and its drop-ins, and run its tests; changes nothing and needs no privileges
     #[command(after_help = "Examples:\n  segd check\n  segd check ./zones.yaml")]
     Check(Check),
-    /// Take enforcement off: programs, pins and counters
+    /// Take enforcement off: programs, pins and counters; refused while a daemon is at work there
     #[command(after_help = "Examples:\n  segd unload\n  segd unload --bpffs /sys/fs/bpf/segd-lab")]
     Unload(Unload),
 }

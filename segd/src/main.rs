@@ -5,8 +5,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Parser;
 use segd::config::{load, read_sources};
-use segd::engine::{self, StartError};
-use segd::state::StateDir;
+use segd::engine::{self, StartError, Unloaded};
 use tracing::level_filters::LevelFilter;
 
 use crate::cli::{Check, Cli, Command, Unload};
@@ -91,15 +90,14 @@ fn check(options: &Check) -> ExitCode {
 
 fn unload(options: &Unload) -> anyhow::Result<ExitCode> {
     log_to_stderr(LevelFilter::WARN);
-    let taken = engine::unload(&options.bpffs)?;
+    let Unloaded { taken, forgotten } = engine::unload(&options.bpffs, options.state_dir.as_deref())?;
     if taken.is_empty() {
         println!("nothing is pinned in {}; nothing was enforced from there", options.bpffs.display());
     }
     for what in taken {
         println!("taken off: {what}");
     }
-    if let Some(dir) = &options.state_dir {
-        StateDir::open(dir)?.forget()?;
+    if let Some(dir) = forgotten {
         println!("forgotten: the state in {}", dir.display());
     }
     Ok(ExitCode::SUCCESS)

@@ -1,8 +1,17 @@
 //! A policy that outgrows the kernel's maps: larger ones take their place, and nobody notices.
 
-use anyhow::Result;
-use segd_tests::lab::{Lab, Zones, is_silence};
+use std::collections::BTreeSet;
+use std::net::UdpSocket;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use segd_tests::lab::{Lab, Metrics, Port, Session, Zones, is_silence, until};
 use segd_tests::needs_root;
+use segd_tests::packet::udp;
+
+const SOON: Duration = Duration::from_secs(10);
 
 fn small() -> Zones {
     Zones::new().rule("ledger", "dev", "accounting", "tcp/5432")
@@ -32,9 +41,9 @@ fn nobody_notices(grow: impl FnOnce(&mut Lab) -> Result<()>) -> Result<()> {
     assert!(is_silence(&lab.office.guest.connects(to, 5432)), "what was forbidden stays so");
     let after = lab.metrics()?;
     let guest = [("from_zone", "guest"), ("to_zone", "accounting"), ("reason", "no-rule")];
-    let blocked = |metrics: &segd_tests::lab::Metrics| metrics.count("segd_blocked_flows_total", &guest);
+    let blocked = |metrics: &Metrics| metrics.count("segd_blocked_flows_total", &guest);
     assert_eq!((blocked(&before), blocked(&after)), (1, 2), "blocked connections go on being counted");
-    let packets = |metrics: &segd_tests::lab::Metrics| metrics.count("segd_rule_packets_total", &[("rule", "ledger")]);
+    let packets = |metrics: &Metrics| metrics.count("segd_rule_packets_total", &[("rule", "ledger")]);
     assert!(packets(&after) > packets(&before), "so do the packets of a rule");
     assert_eq!(after.count("segd_policy_rules", &[]), 3001);
     Ok(())
@@ -54,4 +63,173 @@ fn a_restart_with_a_policy_that_outgrows_the_maps_keeps_sessions_and_counters() 
         lab.daemon.write_zones(&large().to_string())?;
         lab.start()
     })
+}
+
+/// The small policy with room for another number of connections: its table has to be made anew.
+fn with_room_for(connections: u32) -> String {
+    small().to_string().replace("connections: 4096", &format!("connections: {connections}"))
+}
+
+/// The client's ports of the established connections that the kernel has in its table.
+fn established(lab: &Lab) -> Result<BTreeSet<u64>> {
+    let lines = lab.daemon.ctl(&["-o", "json", "flows"])?;
+    let flows = lines.lines().map(serde_json::from_str).collect::<Result<Vec<serde_json::Value>, _>>()?;
+    let live = flows.iter().filter(|flow| flow["state"] == "established" && flow["dst_port"] == 5432);
+    Ok(live.filter_map(|flow| flow["src_port"].as_u64()).collect())
+}
+
+fn ports(sessions: &[Session]) -> Result<BTreeSet<u64>> {
+    sessions.iter().map(|session| Ok(u64::from(session.local()?.port()))).collect()
+}
+
+fn sets(lab: &Lab) -> Result<Vec<String>> {
+    let names =
+        std::fs::read_dir(lab.daemon.pins())?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+    let names: Result<Vec<String>> = names.collect();
+    Ok(names?.into_iter().filter(|name| name.starts_with("maps_")).collect())
+}
+
+/// Not adoption: a connection that is adopted is in the table no sooner than its next packet.
+#[test]
+fn connections_that_are_silent_while_the_maps_grow_are_in_the_new_ones_at_once() -> Result<()> {
+    needs_root!();
+    let lab = Lab::enforcing(small())?;
+    let to = lab.office.accounting.v4();
+    let _server = lab.office.accounting.serves_tcp(5432)?;
+    let mut live = (0..20).map(|_| lab.office.dev.connects(to, 5432)).collect::<Result<Vec<_>, _>>()?;
+    live.iter_mut().try_for_each(|session| session.says("hello\n"))?;
+    let theirs = ports(&live)?;
+    assert_eq!(established(&lab)?, theirs);
+    for grown in [large().to_string(), with_room_for(40_000), with_room_for(1000)] {
+        lab.reload(grown)?;
+        assert_eq!(established(&lab)?, theirs, "{}", lab.daemon.log());
+        assert_eq!(sets(&lab)?.len(), 1, "the old set is gone");
+    }
+    live.iter_mut().try_for_each(|session| session.says("still there?\n"))?;
+    Ok(())
+}
+
+/// How often a frame is sent while something else goes on; each is heard on the other side.
+fn under_traffic(lab: &Lab, work: impl FnOnce() -> Result<()>) -> Result<u64> {
+    let (dev, accounting) = (&lab.office.dev, &lab.office.accounting);
+    // Somebody listens, and never answers: no error comes back that would be counted too.
+    let _listener = accounting.net.run(|| UdpSocket::bind(("0.0.0.0", 53)))?;
+    let (sender, mut receiver) = (Port::open(&dev.net, "eth0")?, Port::open(&accounting.net, "eth0")?);
+    let frame = udp(4000, 53).between(dev.v4(), accounting.v4()).data(b"counted").frame();
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let sent = scope.spawn(|| {
+            let mut sent = 0;
+            while !over.load(Ordering::Relaxed) {
+                sent += u64::from(sender.send(&frame).is_ok());
+                thread::sleep(Duration::from_micros(100));
+            }
+            sent
+        });
+        let heard = scope.spawn(move || {
+            let mut heard = 0;
+            while receiver.hears(b"counted", Duration::from_millis(500))?.is_some() {
+                heard += 1;
+            }
+            std::io::Result::Ok(heard)
+        });
+        thread::sleep(Duration::from_millis(100));
+        let done = work();
+        over.store(true, Ordering::Relaxed);
+        let sent = sent.join().ok().context("the sender panicked")?;
+        let heard: u64 = heard.join().ok().context("the receiver panicked")??;
+        done?;
+        ensure!(heard == sent, "{sent} frames were sent, and {heard} came through");
+        Ok(sent)
+    })
+}
+
+#[test]
+fn no_packet_is_lost_and_none_is_uncounted_while_the_maps_grow() -> Result<()> {
+    needs_root!();
+    let names = |zones: Zones| zones.rule("names", "dev", "accounting", "udp/53").to_string();
+    let lab = Lab::enforcing(names(small()))?;
+    let roomy = names(small()).replace("connections: 4096", "connections: 40000");
+    let packets = |metrics: &Metrics| {
+        let pair = [("from_zone", "dev"), ("to_zone", "accounting"), ("verdict", "allow")];
+        (metrics.count("segd_rule_packets_total", &[("rule", "names")]), metrics.count("segd_packets_total", &pair))
+    };
+    let mut total = 0;
+    for grown in [roomy, names(large())] {
+        total += under_traffic(&lab, || lab.reload(&grown))?;
+        assert_eq!(packets(&lab.metrics()?), (total, total));
+    }
+    assert!(total > 100, "{total} packets are no traffic");
+    assert_eq!(
+        lab.metrics()?.count("segd_rule_connections_total", &[("rule", "names")]),
+        1,
+        "it is one flow all the time"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_daemon_killed_at_any_step_of_a_growth_leaves_one_whole_set_and_loses_nothing() -> Result<()> {
+    needs_root!();
+    let mut lab = Lab::enforcing(small())?;
+    let to = lab.office.accounting.v4();
+    let _server = lab.office.accounting.serves_tcp(5432)?;
+    let mut live = [lab.office.dev.connects(to, 5432)?];
+    live[0].says("hello\n")?;
+    let theirs = ports(&live)?;
+    let connections =
+        |lab: &Lab| Ok::<_, anyhow::Error>(lab.metrics()?.count("segd_rule_connections_total", &[("rule", "ledger")]));
+    for (round, pause) in [0, 20, 60, 120, 200, 300, 450, 700].into_iter().enumerate() {
+        lab.daemon.write_zones(&with_room_for(if round % 2 == 0 { 40_000 } else { 4096 }))?;
+        lab.daemon.reload()?;
+        thread::sleep(Duration::from_millis(pause));
+        lab.daemon.kill()?;
+        live[0].says("while nobody runs\n").with_context(|| format!("killed after {pause} ms"))?;
+        assert!(is_silence(&lab.office.guest.connects(to, 5432)), "forbidden, killed after {pause} ms");
+        lab.start()?;
+        assert_eq!(established(&lab)?, theirs, "killed after {pause} ms: {}", lab.daemon.log());
+        assert_eq!(connections(&lab)?, 1, "killed after {pause} ms");
+        assert_eq!(sets(&lab)?.len(), 1, "killed after {pause} ms");
+        live[0].says("and now?\n").with_context(|| format!("started after {pause} ms"))?;
+    }
+    let enforcing = || lab.daemon.json(&["status"]).is_ok_and(|status| status["state"] == "enforcing");
+    assert!(until(SOON, enforcing), "{}", lab.daemon.log());
+    Ok(())
+}
+
+/// The number by which the kernel counts a rule.
+fn number(lab: &Lab, rule: &str) -> Result<Option<u64>> {
+    let registry = std::fs::read_to_string(lab.daemon.state().join("registry.json"))?;
+    Ok(serde_json::from_str::<serde_json::Value>(&registry)?["rules"][rule]["number"].as_u64())
+}
+
+#[test]
+fn the_number_of_a_rule_that_is_long_gone_goes_to_another_one_with_all_counters_at_zero() -> Result<()> {
+    needs_root!();
+    let mut lab = Lab::enforcing(small())?;
+    let to = lab.office.accounting.v4();
+    let _servers = (lab.office.accounting.serves_tcp(8000)?, lab.office.accounting.serves_tcp(9000)?);
+    let allow = |lab: &Lab, id: &str, service: &str| {
+        let why = ["--reason", "a test", "--approved-by", "tests@example.com", "--id", id];
+        lab.daemon.ctl(&[&["allow", "dev", "accounting", service], &why[..]].concat())
+    };
+    allow(&lab, "brief", "tcp/8000")?;
+    assert!(lab.office.dev.reaches_tcp(to, 8000));
+    lab.daemon.ctl(&["revoke", "brief", "--reason", "done"])?;
+    let had = number(&lab, "brief")?;
+    lab.daemon.terminate()?;
+    // A month goes by.
+    let file = lab.daemon.state().join("registry.json");
+    let registry: String = std::fs::read_to_string(&file)?;
+    let gone = registry.find("\"gone\": \"").context("it is written down since when the rule is gone")? + 9;
+    std::fs::write(&file, format!("{}2020{}", &registry[..gone], &registry[gone + 4..]))?;
+    lab.start()?;
+    assert_eq!(number(&lab, "brief")?, None, "{}", lab.daemon.log());
+    allow(&lab, "later", "tcp/9000")?;
+    assert_eq!(number(&lab, "later")?, had);
+    let counted = |name: &str| Ok::<_, anyhow::Error>(lab.metrics()?.count(name, &[("rule", "later")]));
+    assert_eq!((counted("segd_rule_packets_total")?, counted("segd_rule_connections_total")?), (0, 0));
+    assert!(lab.office.dev.reaches_tcp(to, 9000));
+    assert_eq!(counted("segd_rule_connections_total")?, 1);
+    Ok(())
 }

@@ -1,5 +1,6 @@
 //! What happens over time: rules come and go, the daemon dies, interfaces appear, files break.
 
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -51,9 +52,10 @@ fn a_revoked_rule_cuts_its_live_sessions_and_no_others() -> Result<()> {
 #[test]
 fn a_rule_runs_out_on_time_with_the_daemon_dead() -> Result<()> {
     needs_root!();
+    let mut lab = Lab::enforcing(ledger())?;
+    // From here on it only takes a reload, however long the start took.
     let end = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(5);
-    let zones = ledger().rule("brief", "dev", "accounting", "tcp/8000").until(end);
-    let mut lab = Lab::enforcing(zones)?;
+    lab.reload(ledger().rule("brief", "dev", "accounting", "tcp/8000").until(end))?;
     let _servers = (lab.office.accounting.serves_tcp(5432)?, lab.office.accounting.serves_tcp(8000)?);
     let (mut brief, mut lasting) = (sessions(&lab, 8000)?, sessions(&lab, 5432)?);
     lab.daemon.kill()?;
@@ -127,6 +129,40 @@ fn a_terminated_daemon_leaves_enforcement_and_unload_takes_it_off() -> Result<()
     assert!(!lab.daemon.pins().exists(), "no pin is left");
     let ruleset = lab.office.gateway.command("nft", &["list", "ruleset"])?;
     assert_eq!(ruleset.trim(), "", "no nftables rule is left");
+    Ok(())
+}
+
+#[test]
+fn unload_is_refused_while_the_daemon_lives_and_takes_nothing_off() -> Result<()> {
+    needs_root!();
+    let mut lab = Lab::enforcing(ledger())?;
+    let _server = lab.office.accounting.serves_tcp(5432)?;
+    let to = lab.office.accounting.v4();
+    let pid = lab.daemon.pid().unwrap_or_default();
+    let state = lab.daemon.state();
+    for folders in [vec![], vec!["--state-dir", state.to_str().unwrap_or_default()]] {
+        let out = lab.daemon.unload_with(&lab.office.gateway, &folders)?;
+        let said = String::from_utf8_lossy(&out.stderr);
+        assert_eq!(out.status.code(), Some(1), "{said}");
+        for part in [&format!("process {pid}"), "stop it first", "everything stays enforced"] {
+            assert!(said.contains(part), "{part} is not in: {said}");
+        }
+    }
+    // Somebody else's pins, but this daemon's state: its numbers are not thrown away under it.
+    let out = Command::new(segd_tests::lab::binary("segd")?)
+        .args(["unload", "--bpffs", "/nowhere", "--state-dir"])
+        .arg(&state)
+        .output()?;
+    assert_eq!(out.status.code(), Some(1), "{}", String::from_utf8_lossy(&out.stderr));
+    assert!(state.join("registry.json").exists(), "the numbers are kept");
+    assert!(lab.daemon.runs());
+    assert_eq!(lab.daemon.json(&["status"])?["state"], "enforcing");
+    assert!(is_silence(&lab.office.guest.connects(to, 5432)), "what was forbidden stays so");
+    lab.daemon.terminate()?;
+    let out = lab.daemon.unload_with(&lab.office.gateway, &["--state-dir", state.to_str().unwrap_or_default()])?;
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    assert!(lab.office.guest.reaches_tcp(to, 5432), "nothing is enforced any more");
+    assert!(!state.join("registry.json").exists(), "and nothing is kept");
     Ok(())
 }
 

@@ -5,11 +5,13 @@
 mod bench;
 mod command;
 mod demo;
+mod differential;
 mod ebpf;
 mod ebpf_toolchain;
 mod lint;
 mod setup;
 mod test;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -44,13 +46,35 @@ enum Verb {
         #[arg(long)]
         keep: bool,
     },
+    /// Compare the loaded programs with an independent model, on policies and packets of chance
+    Differential {
+        /// How many packets; underscores may part the digits
+        #[arg(long, default_value = "1_000_000")]
+        packets: String,
+        /// Draw the same series again
+        #[arg(long)]
+        seed: Option<u64>,
+        /// Only this case of the series
+        #[arg(long)]
+        case: Option<u64>,
+    },
     /// Measure the packet path and a large policy, and write BENCHMARKS.md
     Bench {
         /// Run less, and write nothing
         #[arg(long)]
         quick: bool,
     },
+    /// Boot Debian's kernels in qemu and run the product on each; takes minutes
+    #[command(after_help = VM_EXAMPLES)]
+    Vm(vm::Options),
 }
+
+const VM_EXAMPLES: &str = "\
+Examples:
+  cargo xtask vm                               every supported kernel, and one that is refused
+  cargo xtask vm --kernel 6.1 --kernel newest  these two
+  cargo xtask vm --prove                       is a guest that fails, panics or hangs noticed?
+  cargo xtask vm --record                      take over what the verifiers count now";
 
 fn main() -> ExitCode {
     match run(&Arguments::parse().verb) {
@@ -70,6 +94,8 @@ fn run(verb: &Verb) -> Result<()> {
         Verb::Lint => lint::run_all(),
         Verb::Test => test::run_all(),
         Verb::Demo { keep } => demo::run_demo(*keep),
+        Verb::Differential { packets, seed, case } => differential::run_differential(packets, *seed, *case),
         Verb::Bench { quick } => bench::run_bench(*quick),
+        Verb::Vm(options) => vm::run_vm(options),
     }
 }

@@ -86,6 +86,7 @@ fn neighbour<V: View>(view: &V, span: Span, message: Discovery, packet: &mut Pac
     other(packet, message.kind, Kind::Plain);
     packet.essential = if message.kind == 134 || message.kind == 137 { Essential::NdpRouter } else { Essential::Ndp };
     if message.kind == 136 {
+        packet.claims = true;
         packet.claim = Addr { hi: need(view.u64(span.off + 8))?, lo: need(view.u64(span.off + 16))? };
         if packet.claim.is_v4() {
             return Err(Reason::SpoofedSource);
@@ -198,7 +199,8 @@ fn quoted_ports<V: View>(view: &V, span: Span, packet: &mut Packet) -> Result<()
                 _ => return Err(Reason::NoConnection),
             }
         }
-        _ => {}
+        // The packet is used again: an earlier error's ports are still in it.
+        _ => (packet.quoted.sport, packet.quoted.dport) = (0, 0),
     }
     Ok(())
 }

@@ -4,7 +4,10 @@ mod icmp;
 mod ipv4;
 mod ipv6;
 mod link;
+mod plain;
 mod transport;
+
+pub use plain::plain;
 
 use crate::packet::Packet;
 use crate::reason::Reason;

@@ -1,6 +1,7 @@
 //! Ports and flags: TCP, UDP, SCTP; ICMP has a room of its own.
 
 use super::{Span, icmp, need};
+use crate::flow::FlowKey;
 use crate::packet::{Essential, Kind, Packet, Part, proto, tcp};
 use crate::reason::Reason;
 use crate::view::View;
@@ -55,16 +56,23 @@ fn parse_tcp<V: View>(view: &V, span: Span, packet: &mut Packet) -> Result<(), R
         return Err(if packet.fragment.part as u8 == Part::First as u8 { Reason::Fragment } else { Reason::BadHeader });
     }
     packet.flags = control as u8;
-    // URG, PSH and the ECN bits say nothing about the connection.
-    match packet.flags & (tcp::SYN | tcp::ACK | tcp::FIN | tcp::RST) {
-        tcp::SYN => packet.kind = Kind::Syn,
-        tcp::ACK | tcp::RST => packet.kind = Kind::Segment,
-        x if x == tcp::SYN | tcp::ACK || x == tcp::RST | tcp::ACK || x == tcp::FIN | tcp::ACK => {
-            packet.kind = Kind::Segment;
-        }
-        _ => return Err(Reason::BadFlags),
+    match tcp_kind(packet.flags) {
+        Some(kind) => packet.kind = kind,
+        None => return Err(Reason::BadFlags),
     }
     Ok(())
+}
+
+/// What a segment with these flags is; `None`: no connection starts or goes on with them.
+#[inline(always)]
+pub(super) fn tcp_kind(flags: u8) -> Option<Kind> {
+    // URG, PSH and the ECN bits say nothing about the connection.
+    match flags & (tcp::SYN | tcp::ACK | tcp::FIN | tcp::RST) {
+        tcp::SYN => Some(Kind::Syn),
+        tcp::ACK | tcp::RST => Some(Kind::Segment),
+        x if x == tcp::SYN | tcp::ACK || x == tcp::RST | tcp::ACK || x == tcp::FIN | tcp::ACK => Some(Kind::Segment),
+        _ => None,
+    }
 }
 
 #[inline(always)]
@@ -77,13 +85,13 @@ fn parse_udp<V: View>(view: &V, span: Span, packet: &mut Packet) -> Result<(), R
     if length < 8 || (whole && length > span.end - span.off) {
         return Err(Reason::BadHeader);
     }
-    packet.essential = dhcp(packet);
+    packet.essential = dhcp(&packet.key);
     Ok(())
 }
 
 #[inline(always)]
-fn dhcp(packet: &Packet) -> Essential {
-    match (packet.key.src.is_v4(), packet.key.sport, packet.key.dport) {
+pub(super) fn dhcp(key: &FlowKey) -> Essential {
+    match (key.src.is_v4(), key.sport, key.dport) {
         (true, 68, 67) | (false, 546, 547) => Essential::DhcpRequest,
         (true, 67, 68) | (false, 547, 546) => Essential::DhcpReply,
         _ => Essential::No,

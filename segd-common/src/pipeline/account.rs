@@ -5,22 +5,29 @@ use super::{Context, Hook, Outcome};
 use crate::count::{self, REASONS, add};
 use crate::env::Env;
 use crate::event::Event;
+use crate::flow;
 use crate::image::slot;
 use crate::packet::{Packet, Part};
 use crate::reason::Reason;
 
 impl<E: Env> Context<'_, E> {
-    /// Out of line, as its event takes room on the stack.
+    /// [`Self::account`] out of line, as its event takes room on the stack.
     #[inline(never)]
-    pub(super) fn account(&self, packet: &Packet, outcome: &Outcome, bytes: u32) -> bool {
+    pub(super) fn account_apart(&self, packet: &Packet, outcome: &Outcome) -> bool {
+        self.account(packet, outcome)
+    }
+
+    /// Counts a packet, and tells of it if it is the first of something. Gives whether it was.
+    #[inline(always)]
+    pub(super) fn account(&self, packet: &Packet, outcome: &Outcome) -> bool {
         if self.at.hook as u8 == Hook::Forward as u8 && outcome.passes() {
             return false;
         }
         let dropped = !outcome.passes();
         let watched = outcome.reason as u8 == Reason::Audit as u8;
         let first = outcome.opened || ((dropped || watched) && self.first_seen(packet, outcome));
-        self.count_pair(outcome, bytes, first && dropped);
-        self.count_rule(outcome, bytes);
+        self.count_pair(outcome, first && dropped);
+        self.count_rule(outcome);
         if first {
             self.tell(packet, outcome);
         }
@@ -37,13 +44,13 @@ impl<E: Env> Context<'_, E> {
         // one of their own each.
         let datagram = if packet.fragment.part as u8 == Part::Later as u8 { packet.fragment.id } else { 0 };
         // The hash is the same for both directions; what is blocked both ways is blocked in two pairs.
-        let mix = u64::from(datagram) ^ outcome.would as u64 ^ u64::from(outcome.from) << 32;
-        let hash = packet.key.hash(self.control.seed ^ mix);
+        let apart = u64::from(datagram) ^ outcome.would as u64 ^ u64::from(outcome.from) << 32;
+        let hash = flow::mix(packet.key.hash(self.control.seed) ^ apart);
         count::first_blocked(self.env, hash, self.now, self.control.hz)
     }
 
     #[inline(always)]
-    fn count_pair(&self, outcome: &Outcome, bytes: u32, blocked: bool) {
+    fn count_pair(&self, outcome: &Outcome, blocked: bool) {
         let zones = self.control.zones;
         let (from, to) = (u32::from(outcome.from), u32::from(outcome.to));
         let pair = if from < zones && to < zones { from * zones + to } else { 0 };
@@ -60,7 +67,7 @@ impl<E: Env> Context<'_, E> {
             return;
         };
         add(packets, u64::from(self.at.frames));
-        add(sizes, u64::from(bytes));
+        add(sizes, u64::from(self.at.bytes));
         if blocked {
             add(flows, 1);
         }
@@ -70,13 +77,13 @@ impl<E: Env> Context<'_, E> {
     }
 
     #[inline(always)]
-    fn count_rule(&self, outcome: &Outcome, bytes: u32) {
+    fn count_rule(&self, outcome: &Outcome) {
         if outcome.rule == slot::NO_RULE || !outcome.passes() {
             return;
         }
         let Some(counters) = self.env.rule_counters(outcome.rule) else { return };
         add(&counters.packets, u64::from(self.at.frames));
-        add(&counters.bytes, u64::from(bytes));
+        add(&counters.bytes, u64::from(self.at.bytes));
         if outcome.opened {
             add(&counters.connections, 1);
         }

@@ -1,9 +1,9 @@
 //! Stages that the packet path rarely takes, each in a function of its own: the path itself stays short, and the verifier
 //! follows it in fewer ways.
 
-use super::ends::Ends;
 use super::{Context, Outcome};
 use crate::env::Env;
+use crate::flow::Birth;
 use crate::packet::Packet;
 use crate::reason::Reason;
 
@@ -34,13 +34,15 @@ apart! {
     /// A live connection that the fast path did not take.
     judge_again => judge_again_here(packet: &Packet);
     /// A packet that belongs to nothing.
-    stray_into => stray_here(packet: &Packet, ends: &Ends);
+    stray => stray_here(packet: &Packet);
+    /// A SYN that the policy denies.
+    grain => grain_here(packet: &Packet);
     /// An ICMP error.
     related => related_here(packet: &Packet);
     /// A first packet that the policy allows.
-    admit => admit_here(packet: &Packet);
+    admit => admit_here(packet: &Packet, birth: &Birth);
     /// A packet of the responder of a connection that may be adopted.
-    adopt => adopt_here(packet: &Packet);
+    adopt => adopt_here(packet: &Packet, birth: &Birth);
     /// The first fragment of a datagram.
     first_fragment => first_fragment_here(packet: &Packet);
     /// A fragment without ports.

@@ -2,7 +2,7 @@
 
 use super::{Context, Hook, Sighting};
 use crate::addr::Addr;
-use crate::env::Env;
+use crate::env::{Env, Pages};
 use crate::image::{Place, zone};
 use crate::packet::{Essential, Kind, Packet};
 use crate::policy::is_failsafe;
@@ -24,12 +24,12 @@ impl Ends {
 
     /// By address; what this machine starts is from `host`, whatever address it uses.
     #[inline(always)]
-    pub(crate) fn lookup<E: Env>(context: &Context<'_, E>, packet: &Packet) -> Self {
+    pub(crate) fn lookup<E: Env, P: Pages>(context: &Context<'_, E>, pages: &P, packet: &Packet) -> Self {
         let src = match context.at.hook {
             Hook::Local => Place(u32::from(zone::HOST)),
-            Hook::Ingress | Hook::Forward => context.root.place(context.env, packet.key.src),
+            Hook::Ingress | Hook::Forward => context.root.place(pages, packet.key.src),
         };
-        Self { src, dst: context.root.place(context.env, packet.key.dst) }
+        Self { src, dst: context.root.place(pages, packet.key.dst) }
     }
 
     /// The ends of a first packet: what was forwarded is from the zone that was noted on its way in, whatever address
@@ -52,25 +52,30 @@ impl Ends {
     /// # Errors
     /// `spoofed-source`.
     #[inline(always)]
-    pub(crate) fn check<E: Env>(&self, context: &Context<'_, E>, packet: &Packet) -> Result<(), Reason> {
+    pub(crate) fn check<E: Env, P: Pages>(
+        &self,
+        context: &Context<'_, E>,
+        pages: &P,
+        packet: &Packet,
+    ) -> Result<(), Reason> {
         if context.at.hook as u8 != Hook::Ingress as u8 {
             return Ok(());
         }
         let essential = packet.essential as u8 != Essential::No as u8;
         let unspecified = packet.key.src == Addr::ZERO || packet.key.src == Addr::v4(0);
-        if unspecified && essential && packet.claim == Addr::ZERO {
+        if unspecified && essential && !packet.claims {
             return Ok(());
         }
         if self.impossible(packet, essential) {
             return Err(Reason::SpoofedSource);
         }
-        if packet.claim != Addr::ZERO {
-            let claim = context.root.place(context.env, packet.claim);
-            if claim.zone() == zone::HOST || !self.seen_here(context, packet, claim) {
+        if packet.claims {
+            let claim = context.root.place(pages, packet.claim);
+            if claim.zone() == zone::HOST || !Self::seen_here(context, pages, packet, claim) {
                 return Err(Reason::SpoofedSource);
             }
         }
-        if self.seen_here(context, packet, self.src) { Ok(()) } else { Err(Reason::SpoofedSource) }
+        if Self::seen_here(context, pages, packet, self.src) { Ok(()) } else { Err(Reason::SpoofedSource) }
     }
 
     #[inline(always)]
@@ -88,11 +93,11 @@ impl Ends {
     /// The failsafe is no zone's: an `interfaces` list that is wrong must not lock it out. That goes for its services, and
     /// for what finds its neighbours; elsewhere its addresses are worth no more than others.
     #[inline(always)]
-    fn seen_here<E: Env>(&self, context: &Context<'_, E>, packet: &Packet, place: Place) -> bool {
-        context.root.may_be_seen(context.env, place.zone(), context.at.interface)
+    fn seen_here<E: Env, P: Pages>(context: &Context<'_, E>, pages: &P, packet: &Packet, place: Place) -> bool {
+        context.root.may_be_seen(pages, place.zone(), context.at.interface)
             || place.is(Place::FAILSAFE)
                 && (packet.essential as u8 != Essential::No as u8
-                    || is_failsafe(context.env, context.root, packet.key.proto, packet.service))
+                    || is_failsafe(pages, context.root, packet.key.proto, packet.service))
     }
 
     /// Whether the packet passes under every policy.

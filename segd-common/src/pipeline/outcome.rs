@@ -45,6 +45,10 @@ pub(super) enum Next {
     Again = 2,
     /// A first packet that the policy allows: is there room for its connection?
     Admit = 3,
+    /// A packet that belongs to nothing: is its pair only watched?
+    Stray = 4,
+    /// A SYN that the policy denies: is it the responder's of a live connection, and belongs to nothing?
+    Grain = 5,
 }
 
 impl Outcome {

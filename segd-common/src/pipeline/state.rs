@@ -3,9 +3,9 @@
 use super::ends::Ends;
 use super::outcome::Next;
 use super::{Context, Hook, Outcome};
-use crate::env::Env;
-use crate::flow::{self, Direction, Flow, Found, State, flag};
-use crate::image::{Locator, Place, RuleSet, Slot};
+use crate::env::{Env, Pages};
+use crate::flow::{self, Birth, Direction, Flow, Found, State, flag};
+use crate::image::{Locator, Place, Root, RuleSet, Slot};
 use crate::packet::{Kind, Packet, proto};
 use crate::policy::{Judgement, Question, is_cut, judge};
 use crate::reason::Reason;
@@ -43,10 +43,10 @@ impl<E: Env> Context<'_, E> {
     #[inline(always)]
     pub(super) fn judge_again_here(&self, packet: &Packet, outcome: &mut Outcome) {
         let hash = packet.key.hash(self.control.seed);
-        let ends = &Ends::lookup(self, packet);
+        let ends = &Ends::lookup(self, self.env, packet);
         match flow::find(self.env, &packet.key, hash, self.control.bucket_mask) {
             Some(found) => *outcome = self.judge_again_outcome(packet, ends, &found),
-            None => *outcome = self.stray(packet, ends),
+            None => *outcome = self.stray_between(packet, ends),
         }
     }
 
@@ -60,7 +60,7 @@ impl<E: Env> Context<'_, E> {
             return outcome;
         }
         if !flow::advance(flow, direction, packet) {
-            return self.stray(packet, ends);
+            return self.stray_between(packet, ends);
         }
         flow.slot.set(judgement.slot.0);
         flow.from.set(outcome.from);
@@ -102,43 +102,47 @@ impl<E: Env> Context<'_, E> {
 
     /// A packet of no live connection.
     #[inline(always)]
-    pub(super) fn open(&self, packet: &Packet, ends: &Ends, hash: u64, outcome: &mut Outcome) {
-        if !packet.can_open() && !self.trusted_midstream() && packet.kind as u8 != Kind::IcmpStray as u8 {
-            return self.stray_into(packet, ends, outcome);
+    pub(super) fn open<P: Pages>(&self, pages: &P, packet: &Packet, ends: &Ends, outcome: &mut Outcome) {
+        let may_open = packet.can_open() || self.trusted_midstream() || packet.kind as u8 == Kind::IcmpStray as u8;
+        if !may_open && !self.watched_midstream(packet, ends) {
+            outcome.next = Next::Stray;
+            return;
         }
         let forward = Question { from: ends.src, to: ends.dst, proto: packet.key.proto, service: packet.service };
-        let judgement = judge(self.env, self.root, &forward, self.now);
+        let judgement = judge(pages, self.root, &forward, self.now);
         *outcome = Outcome::judged(&judgement, ends.src.zone(), ends.dst.zone(), ends.src.zone());
-        if judgement.allows() {
-            outcome.next = Next::Admit;
-        } else {
-            self.denied(packet, ends, hash, outcome);
-        }
+        let opens = judgement.allows() && (may_open || judgement.reason as u8 != Reason::Audit as u8);
+        outcome.next = if opens { Next::Admit } else { self.after_denial(pages, packet, ends) };
     }
 
-    /// Whether a packet that was denied may be the responder's of a connection that was open before the first start.
+    /// Whether a packet that was denied may be the responder's of a connection that was open before the first start, or
+    /// while its pair was only watched.
     #[inline(always)]
     pub(super) fn may_adopt(&self, packet: &Packet, outcome: &Outcome) -> bool {
+        if packet.kind as u8 == Kind::Segment as u8 && outcome.would as u8 == Reason::NoConnection as u8 {
+            return self.adopting() || self.root.flags & Root::AUDIT != 0 || outcome.passes();
+        }
         self.adopting()
             && matches!(outcome.reason, Reason::NoRule | Reason::NoConnection | Reason::Expired)
             && matches!(packet.kind, Kind::Plain | Kind::Segment)
             && has_ports(packet.key.proto)
     }
 
-    /// Adopts it if the policy allows its initiator to open it.
+    /// Adopts it if the policy allows its initiator to open it. Outside the time of adoption only a rule's own word does: what
+    /// is merely watched is told as belonging to nothing.
     #[inline(always)]
-    pub(super) fn adopt_here(&self, packet: &Packet, outcome: &mut Outcome) {
+    pub(super) fn adopt_here(&self, packet: &Packet, birth: &Birth, outcome: &mut Outcome) {
         // A connection that is known was not open before the first start: what was said of it stands.
         if self.known(packet, packet.key.hash(self.control.seed)) {
             return;
         }
-        let seen = Ends::lookup(self, packet);
+        let seen = Ends::lookup(self, self.env, packet);
         let ends = Ends { src: seen.dst, dst: seen.src };
         let question = Question { from: ends.src, to: ends.dst, proto: packet.key.proto, service: packet.key.sport };
         let judgement = judge(self.env, self.root, &question, self.now);
-        if judgement.allows() {
+        if judgement.allows() && (self.adopting() || judgement.reason as u8 != Reason::Audit as u8) {
             *outcome = Outcome::judged(&judgement, ends.src.zone(), ends.dst.zone(), ends.dst.zone());
-            self.admit_reply(packet, packet.key.hash(self.control.seed), outcome);
+            self.admit_reply(packet, birth, outcome);
         }
     }
 
@@ -149,56 +153,52 @@ impl<E: Env> Context<'_, E> {
         self.adopting() || (self.at.hook as u8 == Hook::Forward as u8 && self.at.tagged.is_some())
     }
 
+    /// Where nothing is dropped yet, the connections that rules allow are taken in from their middle at any time: nobody saw
+    /// them begin, and the switch to enforcement must not be what cuts them.
+    #[inline(always)]
+    fn watched_midstream(&self, packet: &Packet, ends: &Ends) -> bool {
+        packet.kind as u8 == Kind::Segment as u8
+            && (self.root.flags & Root::AUDIT != 0 || self.watched(ends.src, ends.dst, packet.key.proto))
+    }
+
     #[inline(always)]
     fn adopting(&self) -> bool {
         self.now < self.control.adopt_until
     }
 
-    /// Denied by policy. The words for a SYN against the grain of a live connection, and for ICMP that is never one's
-    /// own, say that it belongs to nothing.
+    /// What is to be asked of a packet that the policy denies. The words for a SYN against the grain of a live connection,
+    /// and for ICMP that is never one's own, say that it belongs to nothing.
     #[inline(always)]
-    fn denied(&self, packet: &Packet, ends: &Ends, hash: u64, outcome: &mut Outcome) {
-        let stray = match packet.kind {
-            Kind::Segment | Kind::QueryReply | Kind::IcmpStray => true,
-            Kind::Syn => self.against_the_grain(packet, ends, hash),
-            _ => false,
-        };
-        if stray {
-            self.stray_into(packet, ends, outcome);
+    fn after_denial<P: Pages>(&self, pages: &P, packet: &Packet, ends: &Ends) -> Next {
+        match packet.kind {
+            Kind::Segment | Kind::QueryReply | Kind::IcmpStray => Next::Stray,
+            Kind::Syn if self.root.rule_set(pages, ends.dst.zone(), ends.src.zone()).0 != 0 => Next::Grain,
+            _ => Next::Done,
         }
     }
 
     /// Whether the sender of this SYN is the responder of a live connection between the same ports.
     #[inline(always)]
-    fn against_the_grain(&self, packet: &Packet, ends: &Ends, hash: u64) -> bool {
-        if self.root.rule_set(self.env, ends.dst.zone(), ends.src.zone()).0 == 0 {
-            return false;
+    pub(super) fn grain_here(&self, packet: &Packet, outcome: &mut Outcome) {
+        let hash = packet.key.hash(self.control.seed);
+        if let Some(Found { flow, direction }) = flow::find(self.env, &packet.key, hash, self.control.bucket_mask)
+            && direction as u8 == Direction::Reply as u8
+            && flow.live(self.now, self.control.hz)
+            && flow.state.get() != State::Closing as u8
+        {
+            self.stray_here(packet, outcome);
         }
-        match flow::find(self.env, &packet.key, hash, self.control.bucket_mask) {
-            Some(found) => {
-                let reply = found.direction as u8 == Direction::Reply as u8;
-                reply && found.flow.live(self.now, self.control.hz) && found.flow.state.get() != State::Closing as u8
-            }
-            None => false,
-        }
-    }
-
-    /// [`Self::stray_into`], as a value.
-    #[inline(always)]
-    fn stray(&self, packet: &Packet, ends: &Ends) -> Outcome {
-        let mut outcome = Outcome::CLOSED;
-        self.stray_into(packet, ends, &mut outcome);
-        outcome
     }
 
     /// Belongs to nothing. A pair that is only watched lets it pass.
     #[inline(always)]
-    pub(super) fn stray_here(&self, packet: &Packet, ends: &Ends, outcome: &mut Outcome) {
-        *outcome = self.stray_outcome(packet, ends);
+    pub(super) fn stray_here(&self, packet: &Packet, outcome: &mut Outcome) {
+        let ends = Ends::lookup(self, self.env, packet).before_translation(self.at);
+        *outcome = self.stray_between(packet, &ends);
     }
 
     #[inline(always)]
-    fn stray_outcome(&self, packet: &Packet, ends: &Ends) -> Outcome {
+    fn stray_between(&self, packet: &Packet, ends: &Ends) -> Outcome {
         if is_cut(self.env, self.root, ends.src, self.now) || is_cut(self.env, self.root, ends.dst, self.now) {
             return Outcome::deny(ends, Reason::Quarantined);
         }
@@ -218,7 +218,7 @@ impl<E: Env> Context<'_, E> {
     /// An ICMP error about a live connection. It goes to the sender of the packet that it quotes: the parser saw to that.
     #[inline(always)]
     pub(super) fn related_here(&self, packet: &Packet, outcome: &mut Outcome) {
-        *outcome = self.related_outcome(packet, &Ends::lookup(self, packet));
+        *outcome = self.related_outcome(packet, &Ends::lookup(self, self.env, packet));
     }
 
     #[inline(always)]
@@ -226,10 +226,10 @@ impl<E: Env> Context<'_, E> {
         let hash = packet.quoted.hash(self.control.seed);
         let Some(Found { flow, direction }) = flow::find(self.env, &packet.quoted, hash, self.control.bucket_mask)
         else {
-            return self.stray(packet, ends);
+            return self.stray_between(packet, ends);
         };
         if !flow.live(self.now, self.control.hz) {
-            return self.stray(packet, ends);
+            return self.stray_between(packet, ends);
         }
         let quoted = Ends { src: ends.dst, dst: self.root.place(self.env, packet.quoted.dst) };
         let judgement = self.rejudge(&quoted, flow, direction);
@@ -266,11 +266,11 @@ impl Opening {
 impl<E: Env> Context<'_, E> {
     /// Remembers the connection of a packet that `outcome` lets in.
     #[inline(always)]
-    pub(super) fn admit_here(&self, packet: &Packet, outcome: &mut Outcome) {
+    pub(super) fn admit_here(&self, packet: &Packet, birth: &Birth, outcome: &mut Outcome) {
         let hash = packet.key.hash(self.control.seed);
         let midstream = packet.kind as u8 == Kind::Segment as u8 || packet.kind as u8 == Kind::QueryReply as u8;
         let state = if midstream { State::Established } else { State::HalfOpen };
-        outcome.opened = self.remember(packet, &Opening { hash, state, reversed: false }, outcome);
+        outcome.opened = self.remember(packet, birth, &Opening { hash, state, reversed: false }, outcome);
         if !outcome.opened && !self.retried(packet, hash) {
             self.full(packet, outcome);
         }
@@ -278,8 +278,10 @@ impl<E: Env> Context<'_, E> {
 
     /// Adopts a connection by a packet of its responder's.
     #[inline(always)]
-    fn admit_reply(&self, packet: &Packet, hash: u64, outcome: &mut Outcome) {
-        outcome.opened = self.remember(packet, &Opening { hash, state: State::Established, reversed: true }, outcome);
+    fn admit_reply(&self, packet: &Packet, birth: &Birth, outcome: &mut Outcome) {
+        let hash = packet.key.hash(self.control.seed);
+        let opening = Opening { hash, state: State::Established, reversed: true };
+        outcome.opened = self.remember(packet, birth, &opening, outcome);
         if !outcome.opened {
             return self.full(packet, outcome);
         }
@@ -316,9 +318,8 @@ impl<E: Env> Context<'_, E> {
 
     /// Writes the connection down. `false`: it is there already, or there is no room.
     #[inline(always)]
-    fn remember(&self, packet: &Packet, opening: &Opening, outcome: &Outcome) -> bool {
+    fn remember(&self, packet: &Packet, birth: &Birth, opening: &Opening, outcome: &Outcome) -> bool {
         let translated = self.at.tagged.is_some_and(|zone| zone != self.root.place(self.env, packet.key.src).zone());
-        let birth = self.birth;
         birth.set_key(&packet.key);
         birth.reversed.set(opening.reversed);
         birth.hash.set(opening.hash);
@@ -332,21 +333,20 @@ impl<E: Env> Context<'_, E> {
         birth.interface.set(if self.at.hook as u8 == Hook::Ingress as u8 { self.at.interface } else { 0 });
         birth.now.set(self.now);
         match flow::find(self.env, &packet.key, opening.hash, self.control.bucket_mask) {
-            Some(found) => self.replace(found),
-            None => self.env.create(self.birth, self.control.bucket_mask, self.control.hz),
+            Some(found) => self.replace(found, birth),
+            None => self.env.create(birth, self.control.bucket_mask, self.control.hz),
         }
     }
 
     /// The same ports again: a finished connection makes way for a new one; a live one stays as it is.
     #[inline(always)]
-    fn replace(&self, found: Found<'_>) -> bool {
+    fn replace(&self, found: Found<'_>, birth: &Birth) -> bool {
         let Found { flow, direction } = found;
         let over = flow.state.get() == State::Closing as u8 || !flow.live(self.now, self.control.hz);
         if over {
-            return flow.reopen(self.env, self.birth);
+            return flow.reopen(self.env, birth);
         }
         if direction as u8 == Direction::Forward as u8 {
-            let birth = self.birth;
             flow.slot.set(birth.slot.get().0);
             flow.from.set(birth.from.get());
             flow.to.set(birth.to.get());

@@ -79,3 +79,46 @@ fn enforcing_a_watching_policy_cuts_none_of_the_connections_that_rules_allow() {
     machine.send(dmz(), &CALL.back().tcp(SYN | ACK, 1)).is(gets(Reason::Reply, LAN, DMZ).by(WEB));
     machine.send(lan(), &CALL.tcp(ACK, 2)).is(gets(Reason::Rule, LAN, DMZ).by(WEB));
 }
+
+/// What was open before anybody watched, and was not heard in the first minute.
+#[test]
+fn a_watching_policy_takes_in_what_rules_allow_from_its_middle_and_enforcing_cuts_none_of_it() {
+    let rules = Policy::new().allow(LAN, DMZ, tcp(443), WEB);
+    let (forward, back) = (gets(Reason::Rule, LAN, DMZ).by(WEB), gets(Reason::Reply, LAN, DMZ).by(WEB));
+    for watching in [rules.clone().audit(), rules.clone().rest(LAN, DMZ, Reason::Audit)] {
+        for initiator_first in [true, false] {
+            let mut machine = Machine::under(&watching);
+            if initiator_first {
+                machine.send(lan(), &CALL.tcp(ACK, 0x7000_0000)).is(forward.opens());
+            } else {
+                machine.send(dmz(), &CALL.back().tcp(ACK, 0x3000_0000)).is(back.opens());
+            }
+            machine.publish(&rules);
+            machine.send(dmz(), &CALL.back().tcp(ACK, 0x3000_0001)).is(back);
+            machine.send(lan(), &CALL.tcp(ACK, 0x7000_0001)).is(forward);
+        }
+    }
+}
+
+#[test]
+fn what_no_rule_allows_is_told_as_belonging_to_nothing_and_is_not_taken_in() {
+    let rules = Policy::new().allow(LAN, DMZ, tcp(443), WEB);
+    let stray = |from, to| gets(Reason::Audit, from, to).instead_of(Reason::NoConnection);
+    for watching in [rules.clone().audit(), rules.clone().rest(LAN, DMZ, Reason::Audit)] {
+        let machine = Machine::under(&watching);
+        machine.send(lan(), &OTHER.tcp(ACK, 1)).is(stray(LAN, DMZ).told());
+        machine.send(dmz(), &OTHER.back().tcp(ACK, 1)).is(stray(DMZ, LAN).told());
+        assert_eq!(machine.states(), []);
+    }
+    let watched_rule = Machine::under(&Policy::new().watch(LAN, DMZ, tcp(443), WEB).audit());
+    watched_rule.send(dmz(), &CALL.back().tcp(ACK, 1)).is(stray(DMZ, LAN).told());
+    assert_eq!(watched_rule.states(), []);
+}
+
+#[test]
+fn a_segment_on_a_pair_that_is_enforced_needs_its_connection_however_others_are_watched() {
+    let machine = Machine::under(&Policy::new().allow(LAN, DMZ, tcp(443), WEB).rest(LAN, NET, Reason::Audit));
+    machine.send(lan(), &CALL.tcp(ACK, 1)).is(gets(Reason::NoConnection, LAN, DMZ).told());
+    machine.send(dmz(), &CALL.back().tcp(ACK, 1)).is(gets(Reason::NoConnection, DMZ, LAN).told());
+    assert_eq!(machine.states(), []);
+}

@@ -7,10 +7,11 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use segd_common::control::Control;
-use segd_common::packet::proto;
-use segd_common::parse::Framing;
+use segd_common::packet::{Packet, proto};
+use segd_common::parse::{self, Framing};
 use segd_common::pipeline::{Hook, Sighting};
 use segd_common::reason::{Reason, Verdict};
+use segd_common::view::Slice;
 
 use crate::frame::{ACK, FIN, Line, Piece, RST, SYN, arp, icmp_error, line, neighbour, query};
 use crate::machine::Machine;
@@ -127,6 +128,46 @@ proptest! {
             prop_assert!(!watching || outcome.passes());
             prop_assert!(outcome.reason == Reason::Audit || outcome.would == outcome.reason);
             prop_assert!(outcome.reason != Reason::Audit || outcome.would.verdict() == Verdict::Deny);
+        }
+    }
+
+    /// The short way is no second opinion: whatever comes, in whatever order, both ways leave the same behind.
+    #[test]
+    fn the_short_way_gives_what_the_whole_way_gives(
+        sent in vec((sightings(), frames(), 0..400u64), 1..40), adopting in any::<bool>(), watching in any::<bool>(),
+        again in any::<Index>(),
+    ) {
+        let (policy, other) = (policy(), Policy::new().allow(LAN, DMZ, tcp(443), 5));
+        let policy = if watching { policy.audit() } else { policy };
+        let again = again.index(sent.len());
+        let run = |whole_way: bool| {
+            let mut machine = Machine::small(&policy, 2);
+            machine.whole_way.set(whole_way);
+            machine.control().adopt_until = if adopting { u64::MAX } else { 0 };
+            let mut outcomes = Vec::new();
+            for (number, (at, frame, pause)) in sent.iter().enumerate() {
+                machine.pass(*pause);
+                if number == again {
+                    machine.publish(&other);
+                }
+                let outcome = machine.judge(*at, frame);
+                outcomes.push((outcome.reason, outcome.would, outcome.from, outcome.to, outcome.src_zone, outcome.rule));
+            }
+            (outcomes, machine.state())
+        };
+        prop_assert_eq!(run(false), run(true));
+    }
+
+    /// A plain packet is read as the parser reads it, or left to the parser.
+    #[test]
+    fn the_shortcut_through_the_parser_gives_its_packet_or_none(frame in frames(), rest in vec(any::<u8>(), 0..4)) {
+        let frame = [frame, rest].concat();
+        let (mut short, mut long) = (Packet::EMPTY, Packet::EMPTY);
+        if parse::plain(&Slice(&frame), Framing::ETHERNET, &mut short).is_some() {
+            prop_assert_eq!(parse::parse(&Slice(&frame), Framing::ETHERNET, &mut long), Ok(()));
+            // Of a whole datagram nobody reads where its bytes stand.
+            long.fragment = short.fragment;
+            prop_assert_eq!(short, long);
         }
     }
 

@@ -36,6 +36,8 @@ pub(crate) struct Machine {
     pub(crate) events: RefCell<Vec<Event>>,
     /// Events that the ring has room for.
     pub(crate) ring: usize,
+    /// Every frame goes the whole way.
+    pub(crate) whole_way: Cell<bool>,
 }
 
 fn many<T>(count: u32, new: impl FnMut() -> T) -> Vec<T> {
@@ -70,6 +72,7 @@ impl Machine {
             budget: EventBudget { tokens: Cell::new(0), refilled: Cell::new(0), lost: Cell::new(0) },
             events: RefCell::default(),
             ring: usize::MAX,
+            whole_way: Cell::new(false),
         }
     }
 
@@ -88,6 +91,11 @@ impl Machine {
     /// Connections by the number of their state, the never used ones left out.
     pub(crate) fn states(&self) -> Vec<u8> {
         self.flows.iter().filter(|flow| flow.generation.get() != 0).map(|flow| flow.state.get()).collect()
+    }
+
+    /// Everything that a packet can change, as text.
+    pub(crate) fn state(&self) -> String {
+        format!("{:?} {:?} {:?} {:?}", self.counters(), self.events.borrow(), self.flows, self.datagrams)
     }
 
     /// The connection that an initiator of this address has.

@@ -225,7 +225,7 @@ impl Machine {
 
 fn sighting(hook: Hook, interface: u16) -> Sighting {
     let framing = Framing::ETHERNET;
-    Sighting { hook, framing, interface, ifindex: u32::from(interface) + 10, tagged: None, frames: 1 }
+    Sighting { hook, framing, interface, ifindex: u32::from(interface) + 10, ..Sighting::NOWHERE }
 }
 
 /// On its way in from `LAN`.

@@ -247,7 +247,7 @@ async fn release(
 
 /// It changes no policy, but the counters: whoever only reads may not.
 async fn selftest(State(engine): Shared, Given(request): Given<SelftestRequest>) -> Reply {
-    Ok(tagged(ask(engine, move |engine| engine.selftest(request)).await?))
+    tagged_result(ask(engine, move |engine| engine.selftest(request)).await?)
 }
 
 async fn history(State(engine): Shared, Asked(query): Asked<HistoryQuery>) -> Reply {

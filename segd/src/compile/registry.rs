@@ -3,14 +3,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::{SignedDuration, Timestamp};
 use segd_common::image::zone;
 use serde::{Deserialize, Serialize};
 
 use super::{CompileError, MAX_RULES, MAX_ZONES};
 use crate::policy::{Policy, ZoneName};
 
-/// Policies in force that a number outlives its name: flows and the previous image may still speak of it.
-const KEPT: u8 = 2;
+/// How long a number waits for its name to come back, and its counters with it.
+const KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
+/// The same when numbers run short. Still far longer than any policy may wait for its confirmation.
+const KEPT_IF_SHORT: SignedDuration = SignedDuration::from_hours(24);
 
 /// Names and their numbers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +30,14 @@ pub struct Freed {
     pub zones: Vec<u16>,
     /// Rules.
     pub rules: Vec<u32>,
+}
+
+impl Freed {
+    /// Whether nothing was given up.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.zones.is_empty() && self.rules.is_empty()
+    }
 }
 
 /// A registry that was read back and can't be right.
@@ -85,13 +96,21 @@ impl Registry {
         self.rules.enter(rules, 0..MAX_RULES).map_err(|id| CompileError::TooManyRules(id.to_owned()))
     }
 
-    /// Called once for each policy that was put in force. Names that it does not have, and the one before it did not have
-    /// either, give up their numbers.
-    pub fn retire(&mut self, policy: &Policy) -> Freed {
-        let zones: BTreeSet<&str> = policy.zones.iter().map(|zone| zone.name.0.as_str()).collect();
-        let rules: BTreeSet<&str> = policy.rules.iter().map(|rule| rule.id.0.as_str()).collect();
-        let zones = self.zones.retire(&zones).into_iter().map(|number| number as u16).collect();
-        Freed { zones, rules: self.rules.retire(&rules) }
+    /// Called when a policy is in force: names that it does not have are gone from `now` on, unless they were before.
+    pub fn note(&mut self, policy: &Policy, now: Timestamp) {
+        self.zones.note(&policy.zones.iter().map(|zone| zone.name.0.as_str()).collect(), now);
+        self.rules.note(&policy.rules.iter().map(|rule| rule.id.0.as_str()).collect(), now);
+    }
+
+    /// Takes the numbers from names that have been gone for thirty days, or for one if more than half of all numbers are
+    /// given out. `spoken_of`: zones that live connections still name; they keep their numbers.
+    pub fn retire(&mut self, now: Timestamp, spoken_of: &BTreeSet<u16>) -> Freed {
+        let zones = self.zones.retire(now, MAX_ZONES, |number| spoken_of.contains(&(number as u16)));
+        Freed {
+            zones: zones.into_iter().map(|number| number as u16).collect(),
+            // A connection names its rule by its slot in the image in force, which has no slot of a rule that is gone.
+            rules: self.rules.retire(now, MAX_RULES, |_| false),
+        }
     }
 }
 
@@ -106,9 +125,9 @@ struct Numbers {
 #[serde(deny_unknown_fields)]
 struct Number {
     number: u32,
-    /// Policies in force since the name was last seen in one.
-    #[serde(default)]
-    absent: u8,
+    /// Since when no policy in force has the name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    gone: Option<Timestamp>,
 }
 
 impl Numbers {
@@ -125,7 +144,7 @@ impl Numbers {
         let mut next = range.start;
         for name in names {
             if let Some(entry) = self.by_name.get_mut(name) {
-                entry.absent = 0;
+                entry.gone = None;
                 continue;
             }
             while self.by_number.contains_key(&next) {
@@ -134,22 +153,28 @@ impl Numbers {
             if next >= range.end {
                 return Err(name);
             }
-            self.by_name.insert(name.to_owned(), Number { number: next, absent: 0 });
+            self.by_name.insert(name.to_owned(), Number { number: next, gone: None });
             self.by_number.insert(next, name.to_owned());
         }
         Ok(())
     }
 
-    fn retire(&mut self, present: &BTreeSet<&str>) -> Vec<u32> {
+    fn note(&mut self, present: &BTreeSet<&str>, now: Timestamp) {
+        for (name, entry) in &mut self.by_name {
+            entry.gone = if present.contains(name.as_str()) { None } else { entry.gone.or(Some(now)) };
+        }
+    }
+
+    fn retire(&mut self, now: Timestamp, space: u32, spoken_of: impl Fn(u32) -> bool) -> Vec<u32> {
+        let kept = if self.by_number.len() as u64 > u64::from(space / 2) { KEPT_IF_SHORT } else { KEPT };
+        let over = |entry: &Number| entry.gone.is_some_and(|gone| now.duration_since(gone) >= kept);
         let mut freed = Vec::new();
-        self.by_name.retain(|name, entry| {
-            entry.absent = if present.contains(name.as_str()) { 0 } else { entry.absent + 1 };
-            let kept = entry.absent < KEPT;
-            if !kept {
-                freed.push(entry.number);
-            }
-            kept
+        self.by_name.retain(|_, entry| {
+            let retires = over(entry) && !spoken_of(entry.number);
+            freed.extend(retires.then_some(entry.number));
+            !retires
         });
+        freed.sort_unstable();
         for number in &freed {
             self.by_number.remove(number);
         }

@@ -1,79 +1,220 @@
-//! What a set of maps counted, read before another set takes its place. A map that is not there, or has another layout, is
-//! left out: counters then begin anew, and nothing else is lost.
+//! Connections that move into a table of another size: copied while the old programs go on, and once more when none of them
+//! runs any longer. A table of the same size is shared, and nothing is copied.
 
+use std::cell::Cell;
+use std::os::fd::AsFd;
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use aya::Pod;
-use aya::maps::{Array, Map, MapData, PerCpuArray, PerCpuValues};
-use segd_common::control::{Control, ROOTS};
-use segd_common::image::Root;
-use segd_common::interface::Interface;
+use segd_common::addr::Addr;
+use segd_common::control::Control;
+use segd_common::count::{BlockedBucket, EventBudget, PairCounters, RuleCounters};
+use segd_common::env::{Env, Pages};
+use segd_common::event::Event;
+use segd_common::flow::{self, Birth, Bucket, Flow, FlowKey, State, WAYS};
+use segd_common::fragment::Datagram;
+use segd_common::image::{Locator, Page};
 
-use super::counters::PAIR_WORDS;
-use super::set::unpack;
+use super::DatapathError;
+use super::raw::Mapping;
+use super::share::{layout, open, same};
 
-/// Counters and interfaces of a set.
-#[derive(Default)]
-pub(super) struct Carry {
-    /// By zones.
-    pub(super) pairs: Vec<CarriedPair>,
-    /// Of pairs that had found no slot.
-    pub(super) unplaced: Option<PerCpuValues<[u64; PAIR_WORDS]>>,
-    /// By number.
-    pub(super) rules: Vec<(u32, PerCpuValues<[u64; 4]>)>,
-    /// What the programs knew.
-    pub(super) interfaces: Vec<Interface>,
-    /// The last generation that was in force: the next set counts on from it.
-    pub(super) generation: u32,
+/// A connection table where it stands.
+pub(super) struct Table {
+    pub(super) buckets: Mapping<Bucket>,
+    pub(super) flows: Mapping<Flow>,
+    pub(super) control: Control,
+    pub(super) now: u64,
 }
 
-/// From, to and what each CPU counted.
-type CarriedPair = ((u32, u32), PerCpuValues<[u64; PAIR_WORDS]>);
+/// What became of the connections of a table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Moved {
+    /// Live ones that are in the new table now.
+    pub(super) moved: u64,
+    /// Live ones that found no room there.
+    pub(super) lost: u64,
+}
 
-/// [`Control`] in words; maps are read as plain words.
-const CONTROL_WORDS: usize = size_of::<Control>() / 8;
-const ROOT_WORDS: usize = size_of::<Root>() / 8;
-
-impl Carry {
-    /// Reads the set that is pinned in `maps`.
-    pub(super) fn read(maps: &Path) -> Self {
-        let mut carry = Self::default();
-        if let Some(control) = array::<[u64; CONTROL_WORDS]>(maps, "CONTROL").and_then(|map| map.get(&0, 0).ok()) {
-            // The roots stand at the end, and each begins with its generation.
-            let generation = |place: usize| control[CONTROL_WORDS - (ROOTS - place) * ROOT_WORDS] as u32;
-            carry.generation = (0..ROOTS).map(generation).max().unwrap_or(0);
-        }
-        if let Some(slots) = array(maps, "PAIR_SLOTS") {
-            carry.read_pairs(maps, &slots);
-        }
-        if let Some(rules) = per_cpu::<[u64; 4]>(maps, "RULE_COUNTERS") {
-            let used = |values: &PerCpuValues<[u64; 4]>| values.iter().any(|cpu| cpu.iter().any(|word| *word != 0));
-            carry.rules =
-                (0..rules.len()).filter_map(|rule| Some((rule, rules.get(&rule, 0).ok().filter(used)?))).collect();
-        }
-        if let Some(interfaces) = array::<u64>(maps, "INTERFACE") {
-            carry.interfaces = interfaces.iter().flatten().map(unpack).filter(|known| known.ifindex != 0).collect();
-        }
-        carry
+/// Brings the live connections of the set in `from` into the table of the one in `to`, unless they are one and the same. What
+/// the new programs have touched already is theirs. `None`: the old table can't be read.
+pub(super) fn connections(
+    from: &Path,
+    to: &Path,
+    table: impl FnOnce() -> Result<Table, DatapathError>,
+) -> Result<Option<Moved>, DatapathError> {
+    if same(from, to, "FLOWS") {
+        return Ok(Some(Moved::default()));
     }
-
-    fn read_pairs(&mut self, maps: &Path, slots: &Array<MapData, u64>) {
-        let Some(counters) = per_cpu::<[u64; PAIR_WORDS]>(maps, "PAIR_COUNTERS") else { return };
-        let zones = slots.len().isqrt().max(1);
-        for (pair, slot) in (0..).zip(slots.iter().flatten()).filter(|(_, slot)| *slot != 0) {
-            let pair: u32 = pair;
-            if let Ok(values) = counters.get(&(slot as u32), 0) {
-                self.pairs.push(((pair / zones, pair % zones), values));
+    let Some(old) = readable(from) else { return Ok(None) };
+    let (table, mut moved) = (table()?, Moved::default());
+    // Sessions first: in a smaller table they have the first claim.
+    for half_open in [false, true] {
+        for number in 0..old.len() {
+            let Some(entry) = old.get(number).filter(|entry| table.lives(entry)) else { continue };
+            if (entry.state.get() == State::HalfOpen as u8) == half_open {
+                if table.take_in(entry) { moved.moved += 1 } else { moved.lost += 1 }
             }
         }
-        self.unplaced = counters.get(&0, 0).ok();
+    }
+    Ok(Some(moved))
+}
+
+fn readable(maps: &Path) -> Option<Mapping<Flow>> {
+    let (value, entries) = layout(maps, "FLOWS")?;
+    let (bucket, buckets) = layout(maps, "BUCKETS")?;
+    let fits = value == size_of::<Flow>() && bucket == size_of::<Bucket>() && entries == buckets.checked_mul(WAYS)?;
+    let map = open(maps, "FLOWS").filter(|_| fits)?;
+    Mapping::new(map.fd().as_fd(), entries as usize).ok()
+}
+
+impl Table {
+    fn lives(&self, entry: &Flow) -> bool {
+        let generation = entry.generation.get();
+        generation != 0 && generation != flow::BUSY && entry.live(self.now, self.control.hz)
+    }
+
+    fn take_in(&self, old: &Flow) -> bool {
+        let key = key_of(old);
+        let hash = key.hash(self.control.seed);
+        if let Some(found) = flow::find(self, &key, hash, self.control.bucket_mask) {
+            bring_up(found.flow, old);
+            return true;
+        }
+        let birth = birth_of(old, &key, hash, self.now);
+        if !flow::create(self, &birth, self.control.bucket_mask, self.control.hz) {
+            return false;
+        }
+        if let Some(found) = flow::find(self, &key, hash, self.control.bucket_mask) {
+            overwrite(found.flow, old);
+        }
+        true
     }
 }
 
-fn array<T: Pod>(maps: &Path, name: &str) -> Option<Array<MapData, T>> {
-    Array::try_from(Map::Array(MapData::from_pin(maps.join(name)).ok()?)).ok()
+fn key_of(flow: &Flow) -> FlowKey {
+    let ports = flow.ports.get();
+    FlowKey {
+        src: Addr { hi: flow.src_hi.get(), lo: flow.src_lo.get() },
+        dst: Addr { hi: flow.dst_hi.get(), lo: flow.dst_lo.get() },
+        sport: (ports >> 16) as u16,
+        dport: ports as u16,
+        proto: flow.proto.get(),
+    }
 }
 
-fn per_cpu<T: Pod>(maps: &Path, name: &str) -> Option<PerCpuArray<MapData, T>> {
-    PerCpuArray::try_from(Map::PerCpuArray(MapData::from_pin(maps.join(name)).ok()?)).ok()
+fn birth_of(old: &Flow, key: &FlowKey, hash: u64, now: u64) -> Birth {
+    let birth = Birth::new();
+    birth.set_key(key);
+    birth.hash.set(hash);
+    birth.generation.set(old.generation.get());
+    birth.slot.set(Locator(old.slot.get()));
+    birth.from.set(old.from.get());
+    birth.to.set(old.to.get());
+    birth.now.set(now);
+    birth
+}
+
+/// An entry that is there. As long as it has the generation of the old table no new program has touched it, and the old
+/// word holds; afterwards only an answer that an old program heard is still news.
+fn bring_up(entry: &Flow, old: &Flow) {
+    if entry.generation.get() == old.generation.get() {
+        overwrite(entry, old);
+    } else if entry.state.get() == State::HalfOpen as u8 && old.state.get() == State::Established as u8 {
+        entry.state.set(State::Established as u8);
+    }
+}
+
+/// Everything that is not its key. The generation is of the policy before, so the next packet asks the one in force.
+fn overwrite(entry: &Flow, old: &Flow) {
+    let Flow {
+        src_hi: _,
+        src_lo: _,
+        dst_hi: _,
+        dst_lo: _,
+        ports: _,
+        proto: _,
+        pad: _,
+        generation: _,
+        state,
+        flags,
+        slot,
+        seen,
+        from,
+        to,
+        seq_from,
+        seq_to,
+        if_from,
+        if_to,
+    } = old;
+    entry.state.set(state.get());
+    entry.flags.set(flags.get());
+    entry.slot.set(slot.get());
+    entry.seen.set(seen.get());
+    entry.from.set(from.get());
+    entry.to.set(to.get());
+    entry.seq_from.set(seq_from.get());
+    entry.seq_to.set(seq_to.get());
+    entry.if_from.set(if_from.get());
+    entry.if_to.set(if_to.get());
+}
+
+impl Pages for Table {
+    fn page(&self, _number: u32) -> Option<&Page> {
+        None
+    }
+}
+
+/// The table alone: what else a packet would ask is not there.
+impl Env for Table {
+    fn now(&self) -> u64 {
+        self.now
+    }
+    fn control(&self) -> Option<&Control> {
+        Some(&self.control)
+    }
+    fn bucket(&self, number: u32) -> Option<&Bucket> {
+        self.buckets.get(number as usize)
+    }
+    fn flow(&self, number: u32) -> Option<&Flow> {
+        self.flows.get(number as usize)
+    }
+    fn below(&self, value: u32, bound: u32) -> u32 {
+        value & bound.wrapping_sub(1)
+    }
+    fn meet(&self) {}
+    fn swap_tags(&self, tags: &Cell<u64>, old: u64, new: u64) -> bool {
+        // SAFETY: an aligned word of a map's value, which the kernel's programs change by the same operation.
+        let word = unsafe { AtomicU64::from_ptr(tags.as_ptr()) };
+        word.compare_exchange(old, new, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+    fn swap_generation(&self, generation: &Cell<u32>, old: u32, new: u32) -> bool {
+        // SAFETY: as above.
+        let word = unsafe { AtomicU32::from_ptr(generation.as_ptr()) };
+        word.compare_exchange(old, new, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+    fn datagram(&self, _number: u32) -> Option<&Datagram> {
+        None
+    }
+    fn blocked(&self, _number: u32) -> Option<&BlockedBucket> {
+        None
+    }
+    fn pair_slot(&self, _pair: u32) -> Option<&Cell<u32>> {
+        None
+    }
+    fn claim_pair_slot(&self, _slot: &Cell<u32>) -> u32 {
+        0
+    }
+    fn pair_counters(&self, _slot: u32) -> Option<&PairCounters> {
+        None
+    }
+    fn rule_counters(&self, _rule: u32) -> Option<&RuleCounters> {
+        None
+    }
+    fn event_budget(&self) -> Option<&EventBudget> {
+        None
+    }
+    fn emit(&self, _event: &Event) -> bool {
+        false
+    }
 }

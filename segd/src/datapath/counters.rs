@@ -1,5 +1,7 @@
 //! Reading the counters: each CPU has its own, and here they are summed.
 
+use std::collections::BTreeSet;
+
 use aya::Pod;
 use aya::maps::PerCpuValues;
 use jiff::Timestamp;
@@ -7,8 +9,9 @@ use segd_common::count::REASONS;
 use segd_common::reason::Reason;
 
 use super::DatapathError;
+use super::ledger::add_rule;
 use super::set::MapSet;
-use crate::compile::Clock;
+use crate::compile::{Clock, Freed};
 
 /// All counters.
 #[derive(Clone, Debug, Default)]
@@ -55,6 +58,8 @@ pub struct RuleCounters {
 
 /// Words of one CPU's counters of a pair.
 pub(super) const PAIR_WORDS: usize = 3 * REASONS + 1;
+/// Words of one CPU's counters of a rule; the last is no sum but a time.
+pub(super) const RULE_WORDS: usize = 4;
 
 pub(super) fn read(set: &MapSet, clock: &Clock) -> Result<Counters, DatapathError> {
     Ok(Counters { pairs: pairs(set)?, rules: rules(set, clock)?, events_lost: lost(set)? })
@@ -62,38 +67,31 @@ pub(super) fn read(set: &MapSet, clock: &Clock) -> Result<Counters, DatapathErro
 
 pub(super) fn pairs(set: &MapSet) -> Result<Vec<PairCounters>, DatapathError> {
     let map = set.per_cpu::<[u64; PAIR_WORDS]>("PAIR_COUNTERS")?;
+    let counted = |slot: u32| match map.get(&slot, 0) {
+        Ok(values) => Ok(sum(&values)),
+        Err(error) => Err(DatapathError::map("read PAIR_COUNTERS", &error)),
+    };
     let zones = set.sizes.zones as usize;
-    let mut pairs = Vec::new();
+    let mut all = set.ledger.pairs.clone();
     for index in 0..set.pair_slots.len() {
         let slot = set.pair_slots.read(index).unwrap_or(0) as u32;
         if slot != 0 {
-            let values = map.get(&slot, 0).map_err(|error| DatapathError::map("read PAIR_COUNTERS", &error))?;
-            pairs.push(pair((index / zones) as u16, (index % zones) as u16, &sum(&values)));
+            let zones = ((index / zones) as u16, (index % zones) as u16);
+            add(all.entry(zones).or_insert([0; PAIR_WORDS]), &counted(slot)?);
         }
     }
-    let rest = map.get(&0, 0).map_err(|error| DatapathError::map("read PAIR_COUNTERS", &error))?;
-    let rest = sum(&rest);
-    if rest.iter().any(|count| *count != 0) {
+    let rest = counted(0)?;
+    if rest != [0; PAIR_WORDS] {
         // Pairs that found no slot of their own are shown where nobody can take them for a zone's.
-        match pairs.iter_mut().find(|pair| pair.from == 0 && pair.to == 0) {
-            Some(unzoned) => unzoned.add(&pair(0, 0, &rest)),
-            None => pairs.push(pair(0, 0, &rest)),
-        }
+        add(all.entry((0, 0)).or_insert([0; PAIR_WORDS]), &rest);
     }
-    Ok(pairs)
+    // What was counted for a number that nobody has any more is zero.
+    let told = all.iter().filter(|(_, words)| **words != [0; PAIR_WORDS]);
+    Ok(told.map(|((from, to), words)| pair(*from, *to, words)).collect())
 }
 
-impl PairCounters {
-    fn add(&mut self, other: &Self) {
-        let Self { from: _, to: _, packets, bytes, blocked_flows, connections } = other;
-        let add = |into: &mut [u64; Reason::COUNT], from: &[u64; Reason::COUNT]| {
-            into.iter_mut().zip(from).for_each(|(into, from)| *into += from);
-        };
-        add(&mut self.packets, packets);
-        add(&mut self.bytes, bytes);
-        add(&mut self.blocked_flows, blocked_flows);
-        self.connections += connections;
-    }
+fn add<const N: usize>(into: &mut [u64; N], counted: &[u64; N]) {
+    into.iter_mut().zip(counted).for_each(|(into, counted)| *into = into.wrapping_add(*counted));
 }
 
 fn pair(from: u16, to: u16, words: &[u64; PAIR_WORDS]) -> PairCounters {
@@ -108,7 +106,7 @@ fn pair(from: u16, to: u16, words: &[u64; PAIR_WORDS]) -> PairCounters {
     }
 }
 
-fn sum<const N: usize>(values: &PerCpuValues<[u64; N]>) -> [u64; N]
+pub(super) fn sum<const N: usize>(values: &PerCpuValues<[u64; N]>) -> [u64; N]
 where
     [u64; N]: Pod,
 {
@@ -118,19 +116,51 @@ where
     })
 }
 
+/// What all CPUs counted for a rule.
+pub(super) fn sum_rule(values: &PerCpuValues<[u64; RULE_WORDS]>) -> [u64; RULE_WORDS] {
+    values.iter().fold([0; RULE_WORDS], |mut sum, cpu| {
+        add_rule(&mut sum, cpu);
+        sum
+    })
+}
+
 fn rules(set: &MapSet, clock: &Clock) -> Result<Vec<RuleCounters>, DatapathError> {
-    let map = set.per_cpu::<[u64; 4]>("RULE_COUNTERS")?;
+    let map = set.per_cpu::<[u64; RULE_WORDS]>("RULE_COUNTERS")?;
     let mut rules = Vec::new();
     for rule in 0..set.sizes.rules {
         let values = map.get(&rule, 0).map_err(|error| DatapathError::map("read RULE_COUNTERS", &error))?;
-        let [packets, bytes, connections, _] = sum(&values);
-        let last = values.iter().map(|cpu| cpu[3]).max().unwrap_or(0);
+        let mut words = sum_rule(&values);
+        if let Some(before) = set.ledger.rules.get(&rule) {
+            add_rule(&mut words, before);
+        }
+        let [packets, bytes, connections, last] = words;
         if packets != 0 || connections != 0 {
             let last_hit = (last != 0).then(|| clock.time(last));
             rules.push(RuleCounters { rule, packets, bytes, connections, last_hit });
         }
     }
     Ok(rules)
+}
+
+/// Sets what was counted for these numbers to zero. No program counts by them: the policy in force does not name them.
+pub(super) fn clear(set: &mut MapSet, freed: &Freed) -> Result<(), DatapathError> {
+    let Freed { zones, rules } = freed;
+    let room = set.sizes.zones;
+    let of = |zone: u32| (0..room).flat_map(move |other| [(zone, other), (other, zone)]);
+    let numbers = zones.iter().map(|zone| u32::from(*zone)).filter(|zone| *zone < room);
+    for (from, to) in numbers.flat_map(of).collect::<BTreeSet<_>>() {
+        let slot = set.pair_slots.read((from * room + to) as usize).unwrap_or(0) as u32;
+        if slot != 0 {
+            set.set_per_cpu("PAIR_COUNTERS", slot, [0_u64; PAIR_WORDS])?;
+        }
+    }
+    let room = set.sizes.rules;
+    for rule in rules.iter().filter(|rule| **rule < room) {
+        set.set_per_cpu("RULE_COUNTERS", *rule, [0_u64; RULE_WORDS])?;
+    }
+    set.ledger.pairs.retain(|(from, to), _| !zones.contains(from) && !zones.contains(to));
+    set.ledger.rules.retain(|rule, _| !rules.contains(rule));
+    Ok(())
 }
 
 fn lost(set: &MapSet) -> Result<u64, DatapathError> {

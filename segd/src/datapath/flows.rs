@@ -1,13 +1,16 @@
 //! The connection table, read where it stands.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use segd_common::addr::Addr;
 use segd_common::flow::{self, State, WAYS};
-use segd_common::image::{Locator, Place, Root, Slot, slot};
+use segd_common::image::{Locator, Page, Place, Root, Slot, slot};
 use segd_common::policy::{Question, judge};
 use segd_common::reason::Reason;
 
+use super::DatapathError;
+use super::raw::Mapping;
 use super::set::MapSet;
 
 /// A live connection.
@@ -50,22 +53,37 @@ pub struct Occupancy {
     pub half_open_capacity: u64,
 }
 
-/// Calls `visit` with every entry that has not been forgotten.
+/// Buckets that are looked at together: the table may be larger than all else that the daemon has.
+const AT_ONCE: usize = 4096;
+
+/// Calls `visit` with every entry that has not been forgotten. A table that can't be read is told, and shown as empty.
 fn each_live(set: &MapSet, now: u64, mut visit: impl FnMut(&flow::Flow)) {
+    if let Err(error) = try_each_live(set, now, &mut visit) {
+        tracing::error!("the connections can't be read: {error}; enforcement goes on");
+    }
+}
+
+fn try_each_live(set: &MapSet, now: u64, visit: &mut impl FnMut(&flow::Flow)) -> Result<(), DatapathError> {
     let hz = set.control.read(0).map_or(0, |control| control.hz);
-    for number in 0..set.buckets.len() {
-        let Some(bucket) = set.buckets.get(number) else { return };
-        for way in 0..WAYS as usize {
-            let tag = bucket.0[way / 4].get() >> (way % 4 * 16) & 0xffff;
-            let entry = if tag == 0 { None } else { set.flows.get(number * WAYS as usize + way) };
-            if let Some(entry) = entry {
-                let generation = entry.generation.get();
-                if generation != 0 && generation != flow::BUSY && entry.live(now, hz) {
-                    visit(entry);
+    let buckets = set.buckets()?;
+    for first in (0..buckets.len()).step_by(AT_ONCE) {
+        let part = AT_ONCE.min(buckets.len() - first);
+        let flows = set.flows_of(first, part)?;
+        for number in 0..part {
+            let Some(bucket) = buckets.get(first + number) else { continue };
+            for way in 0..WAYS as usize {
+                let tag = bucket.0[way / 4].get() >> (way % 4 * 16) & 0xffff;
+                let entry = if tag == 0 { None } else { flows.get(number * WAYS as usize + way) };
+                if let Some(entry) = entry {
+                    let generation = entry.generation.get();
+                    if generation != 0 && generation != flow::BUSY && entry.live(now, hz) {
+                        visit(entry);
+                    }
                 }
             }
         }
     }
+    Ok(())
 }
 
 pub(super) fn occupancy(set: &MapSet, now: u64) -> Occupancy {
@@ -84,27 +102,39 @@ pub(super) fn occupancy(set: &MapSet, now: u64) -> Occupancy {
     occupancy
 }
 
+/// The zones that live connections name.
+pub(super) fn zones(set: &MapSet, now: u64) -> BTreeSet<u16> {
+    let mut zones = BTreeSet::new();
+    each_live(set, now, |entry| zones.extend([entry.from.get(), entry.to.get()]));
+    zones
+}
+
 /// The live connections that the policy still allows.
 pub(super) fn read(set: &MapSet, now: u64) -> Vec<Flow> {
     let root = set.root(now);
     let hz = u64::from(set.control.read(0).map_or(1, |control| control.hz).max(1));
     let mut flows = Vec::new();
-    each_live(set, now, |entry| flows.extend(shown(set, &root, entry, now).map(|flow| finish(flow, entry, now, hz))));
+    let Ok(image) = set.image().inspect_err(|error| tracing::error!("the connections can't be read: {error}")) else {
+        return flows;
+    };
+    each_live(set, now, |entry| {
+        flows.extend(shown(&image, &root, entry, now).map(|flow| finish(flow, entry, now, hz)));
+    });
     flows
 }
 
 /// Who allows a connection now: its slot, or, if the policy has changed since its last packet, what that would be told.
-fn shown(set: &MapSet, root: &Root, entry: &flow::Flow, now: u64) -> Option<(Reason, u32)> {
+fn shown(image: &Mapping<Page>, root: &Root, entry: &flow::Flow, now: u64) -> Option<(Reason, u32)> {
     if entry.generation.get() == root.generation {
-        let slot = Slot::read(&set.image, Locator(entry.slot.get()))?;
+        let slot = Slot::read(image, Locator(entry.slot.get()))?;
         return (!slot.expired(now)).then_some((slot.reason, slot.rule));
     }
     let (src, dst) = ends(entry);
     let translated = entry.flags.get() & flow::flag::TRANSLATED != 0;
-    let from = if translated { Place(u32::from(entry.from.get())) } else { root.place(&set.image, src) };
-    let to = root.place(&set.image, dst);
+    let from = if translated { Place(u32::from(entry.from.get())) } else { root.place(image, src) };
+    let to = root.place(image, dst);
     let question = Question { from, to, proto: entry.proto.get(), service: entry.service() };
-    let judgement = judge(&set.image, root, &question, now);
+    let judgement = judge(image, root, &question, now);
     judgement.allows().then_some((judgement.reason, judgement.rule))
 }
 

@@ -3,79 +3,117 @@
 //! Everything is found by its pin below one folder of a bpffs, so that the next daemon takes over what is there. Nothing in
 //! this room knows of YAML or of rules: it places images, attaches programs and reads counters.
 
+mod attached;
 mod carry;
 mod counters;
 mod error;
 mod events;
+mod filters;
+#[cfg(all(test, segd_ebpf))]
+mod filters_tests;
 mod flows;
+mod folders;
+mod kernel;
+mod ledger;
 mod links;
 mod object;
+mod pin;
 mod probe;
 mod publish;
 mod raw;
+mod route;
+mod seat;
 mod selector;
 mod set;
+mod share;
 mod sizes;
+mod tick;
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::BorrowedFd;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 use segd_common::interface::Interface;
 
+pub use attached::Enforced;
 pub use counters::{Counters, PairCounters, RuleCounters};
 pub use error::DatapathError;
 pub use events::{Event, Events};
 pub use flows::{Flow, Occupancy};
-pub use links::Enforced;
+pub use kernel::Attachment;
 pub use probe::Probed;
 pub use publish::{Fallback, Published};
 pub use sizes::Sizes;
 
 pub use crate::interfaces::Hook;
 
-use crate::compile::{self, Answer, Clock, Image, Question};
+use crate::compile::{self, Answer, Clock, Freed, Image, Question};
 use crate::interfaces::Link;
+use attached::Attached;
+use folders::Folders;
 use publish::Placed;
+use raw::wait_for_programs;
 use set::MapSet;
 
 /// The kernel side of one instance. All calls block for microseconds to milliseconds.
 pub struct Datapath {
-    dir: PathBuf,
+    folders: Folders,
     set: MapSet,
-    /// The links still run the programs of another set of maps: they change over once this one has a policy.
-    behind: bool,
+    moving: Moving,
+    adopted: bool,
     placed: Placed,
-    links: links::Links,
+    attached: Attached,
     slots: BTreeMap<u32, u16>,
     clock: Arc<Mutex<Clock>>,
 }
 
+/// One set of maps takes the place of another.
+enum Moving {
+    /// Nothing is under way.
+    No,
+    /// The set has no policy yet; what is enforced is the one behind it, if there is one.
+    Making(Option<Box<(MapSet, Placed)>>),
+    /// It is in force, and links may still run the programs of the one before.
+    Leaving,
+}
+
 impl Datapath {
-    /// Takes over what an earlier daemon left below `dir`, or loads everything anew, with the counters that are there.
-    /// Attached programs are replaced in their links, and not before the new ones have a policy: no packet goes by unjudged,
-    /// and none is dropped for the change.
+    /// Takes over what an earlier daemon left below `dir`, or loads everything anew, with the counters and connections that
+    /// are there. Attached programs are replaced in place, and not before the new ones have a policy: no packet goes by
+    /// unjudged, and none is dropped for the change.
     ///
     /// # Errors
-    /// No kernel programs in this build, no bpffs, no privilege, or the verifier's words.
+    /// The kernel is too old, no kernel programs in this build, no bpffs, no privilege, or the verifier's words.
     pub fn open(dir: &Path, sizes: &Sizes) -> Result<Self, DatapathError> {
-        let mut set = MapSet::open(dir, sizes)?;
+        Self::open_by(dir, sizes, Attachment::of_this_kernel()?)
+    }
+
+    /// The same, with TC programs attached by what the caller says. Tests of filters run on kernels with links too.
+    fn open_by(dir: &Path, sizes: &Sizes, tc: Attachment) -> Result<Self, DatapathError> {
+        let folders = Folders::new(dir);
+        folders.settle()?;
+        let (set, adopted) = match MapSet::adopt(&folders, sizes)? {
+            Some(set) => (set, true),
+            None => (MapSet::beside(&folders, sizes)?, false),
+        };
         let clock = Arc::new(Mutex::new(set.sample_clock()?));
-        let placed = Placed::read(&set);
-        let mut links = links::Links::new(dir);
-        let behind = set.root(set.jiffies()?).generation == 0;
-        if !behind {
-            links.take_over(&mut set)?;
-        }
         let slots = set.interfaces()?.into_iter().map(|entry| (entry.ifindex, entry.slot)).collect();
-        Ok(Self { dir: dir.into(), set, behind, placed, links, slots, clock })
+        let (placed, attached) = (Placed::read(&set)?, Attached::new(dir, tc));
+        let moving = if adopted { Moving::Leaving } else { Moving::Making(None) };
+        let mut datapath = Self { folders, set, moving, adopted, placed, attached, slots, clock };
+        if adopted {
+            datapath.leave()?;
+            datapath.make_room(sizes)?;
+        }
+        Ok(datapath)
     }
 
     /// Whether an earlier daemon's state was taken over.
     #[must_use]
-    pub fn adopted(&self) -> bool {
-        self.set.adopted
+    pub const fn adopted(&self) -> bool {
+        self.adopted
     }
 
     /// The wall clock and the kernel's, read together. The last reading stands if the kernel refuses one.
@@ -120,29 +158,74 @@ impl Datapath {
     }
 
     fn publish_with(&mut self, image: &Image, fallback: Option<Fallback<'_>>) -> Result<Published, DatapathError> {
-        let published = publish::publish(&mut self.set, &mut self.placed, image, fallback)?;
-        if self.behind {
-            match self.links.take_over(&mut self.set) {
-                Ok(()) => self.behind = false,
-                Err(error) => tracing::error!("{error}; the old programs go on there, and the next reload tries again"),
-            }
+        let published = self.place(image, fallback).inspect_err(|_| self.step_back())?;
+        if matches!(self.moving, Moving::Leaving)
+            && let Err(error) = self.leave()
+        {
+            tracing::error!("{error}; the old programs go on there, and the next reload tries again");
         }
         Ok(published)
     }
 
+    /// Publishes into the set, and puts that in force if it was not yet.
+    fn place(&mut self, image: &Image, fallback: Option<Fallback<'_>>) -> Result<Published, DatapathError> {
+        let published = publish::publish(&mut self.set, &mut self.placed, image, fallback)?;
+        if matches!(self.moving, Moving::Making(_)) {
+            self.folders.commit()?;
+            self.moving = Moving::Leaving;
+        }
+        Ok(published)
+    }
+
+    /// Gives up the set that was being made; the one before it, which was enforced all along, is ours again.
+    fn step_back(&mut self) {
+        match std::mem::replace(&mut self.moving, Moving::No) {
+            Moving::Making(Some(before)) => {
+                (self.set, self.placed) = *before;
+                if let Err(error) = self.folders.abandon() {
+                    tracing::warn!("{error}; the next start removes it");
+                }
+            }
+            other => self.moving = other,
+        }
+    }
+
+    /// Puts the set's programs into every link, then takes the last of what the set before it counted.
+    fn leave(&mut self) -> Result<(), DatapathError> {
+        self.attached.take_over(&mut self.set)?;
+        self.folders.only_call(&self.set.called)?;
+        let (current, old) = (self.folders.current(), self.folders.old());
+        if old.exists() {
+            wait_for_programs().map_err(|source| DatapathError::system("wait for running programs", source))?;
+            self.set.take_from(&old, &current)?;
+            self.folders.leave()?;
+        }
+        self.moving = Moving::No;
+        Ok(())
+    }
+
     /// Makes larger maps if those that are there do not serve. What is attached goes on with the old ones until the next
-    /// image is published; connections are adopted by the new ones.
+    /// image is published; what can be shared is, and the rest is carried over.
     ///
     /// # Errors
     /// As for [`Datapath::open`]; then the old maps stay.
     pub fn make_room(&mut self, sizes: &Sizes) -> Result<(), DatapathError> {
         if self.set.sizes.serve(sizes) {
+            (self.set.sizes.connections, self.set.sizes.half_open) = (sizes.connections, sizes.half_open);
             return Ok(());
         }
-        tracing::info!("the policy outgrows its maps; larger ones are made, and connections that are open are adopted");
-        self.set = MapSet::open(&self.dir, sizes)?;
-        self.placed = Placed::read(&self.set);
-        self.behind = true;
+        if matches!(self.moving, Moving::Leaving) {
+            // Three sets at a time are one too many.
+            self.leave()?;
+        }
+        tracing::info!("the policy outgrows its maps; larger ones are made, and connections that are open are kept");
+        let behind = matches!(self.moving, Moving::No);
+        let set = MapSet::beside(&self.folders, sizes)?;
+        let placed = Placed::read(&set)?;
+        let before = (std::mem::replace(&mut self.set, set), std::mem::replace(&mut self.placed, placed));
+        if behind {
+            self.moving = Moving::Making(Some(Box::new(before)));
+        }
         Ok(())
     }
 
@@ -164,7 +247,7 @@ impl Datapath {
         let slot = self.interface_slot(link.index, &link.name);
         let flags = if link.ethernet { 0 } else { Interface::LAYER3 };
         self.set.tell_interface(Interface { ifindex: link.index, slot, flags })?;
-        self.links.attach(&mut self.set, link, hook)
+        self.attached.attach(&mut self.set, link, hook)
     }
 
     /// Lets an interface go.
@@ -172,16 +255,16 @@ impl Datapath {
     /// # Errors
     /// The pins can't be removed.
     pub fn detach(&mut self, ifindex: u32) -> Result<(), DatapathError> {
-        self.links.detach(ifindex)?;
+        self.attached.detach(ifindex)?;
         self.set.forget_interface(ifindex)?;
         self.slots.remove(&ifindex);
         Ok(())
     }
 
-    /// Every interface that has links, and whether the kernel says that they are in place.
+    /// Every interface that something is attached to, and whether the kernel says that all of it is in place.
     #[must_use]
     pub fn enforced(&self) -> Vec<Enforced> {
-        self.links.enforced()
+        self.attached.enforced()
     }
 
     /// All counters, summed over the CPUs.
@@ -205,10 +288,40 @@ impl Datapath {
     }
 
     /// What becomes of a new connection: the packet path's own decision, over the image that it reads.
-    #[must_use]
-    pub fn answer(&self, question: &Question) -> Answer {
+    ///
+    /// # Errors
+    /// The image can't be read.
+    pub fn answer(&self, question: &Question) -> Result<Answer, DatapathError> {
         let now = self.clock().jiffies;
-        compile::answer(&self.set.image, &self.set.root(now), question, now)
+        Ok(compile::answer(&self.set.image()?, &self.set.root(now), question, now))
+    }
+
+    /// Whether the packet path may yet go back to a policy before the one in force, with that one's numbers.
+    #[must_use]
+    pub fn may_go_back(&self) -> bool {
+        !matches!(self.moving, Moving::No) || self.set.control.read(0).is_none_or(|control| control.selector >> 16 != 0)
+    }
+
+    /// The zones that live connections name, whatever policy judged them last.
+    #[must_use]
+    pub fn zones_in_flows(&self) -> BTreeSet<u16> {
+        flows::zones(&self.set, self.clock().jiffies)
+    }
+
+    /// Sets the counters of numbers that nobody has any more to zero. Whoever gets one begins with nothing.
+    ///
+    /// # Errors
+    /// The kernel refuses to write a map; some of them may be zero then.
+    pub fn clear(&mut self, freed: &Freed) -> Result<(), DatapathError> {
+        counters::clear(&mut self.set, freed)?;
+        self.set.ledger.write(&self.folders.current())
+    }
+
+    /// A loaded program, for test runs: they tell what a frame gets without sending it. Its pinned maps are below the folder
+    /// of this instance.
+    #[must_use]
+    pub fn program(&self, name: &str) -> Option<BorrowedFd<'_>> {
+        self.set.program(name)
     }
 
     /// Runs a frame through the loaded program of a hook, as if it came in by this interface. It is counted like any other.
@@ -227,13 +340,13 @@ impl Datapath {
         Events::new(self.set.take_ring()?, Arc::clone(&self.clock))
     }
 
-    /// Takes enforcement off: links first, then maps. Returns what was taken off.
+    /// Takes enforcement off: what is attached first, then maps. Returns what was taken off.
     ///
     /// # Errors
     /// A pin can't be removed.
     pub fn unload(dir: &Path) -> Result<Vec<String>, DatapathError> {
-        let mut gone = links::Links::new(dir).remove_all()?;
-        gone.extend(MapSet::remove(dir)?);
+        let mut gone = Attached::remove_all(dir)?;
+        gone.extend(Folders::remove_all(dir)?);
         Ok(gone)
     }
 }

@@ -1,19 +1,23 @@
 //! Putting an image in force: new pages into free places, the root into a spare record, then one store.
 
+use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
 
 use segd_common::control::{Control, ROOTS};
 use segd_common::image::{PAGE_WORDS, Page, Root};
 
 use super::DatapathError;
-use super::raw::wait_for_programs;
+use super::raw::{Mapping, wait_for_programs};
 use super::set::MapSet;
 use crate::compile::{Image, NoRoom};
 
-/// What stands where in the image map.
+/// What stands where in the image map. It knows pages by their hash and asks the map for the rest: a second copy of a large
+/// policy would weigh more than all else of the daemon.
 pub(super) struct Placed {
-    /// Pages that hold something, by their content.
-    known: HashMap<Page, u32>,
+    /// Pages that hold something, by the hash of their content.
+    known: HashMap<u64, Vec<u32>>,
+    hasher: RandomState,
     /// Pages that hold nothing. The last is taken first.
     free: Vec<u32>,
     /// Pages of the current image; empty until this daemon has published one.
@@ -23,16 +27,47 @@ pub(super) struct Placed {
 const EMPTY: Page = Page([0; PAGE_WORDS]);
 
 impl Placed {
-    /// Reads what an earlier daemon left: a page that is not all zero is in use. Page 0 is nobody's.
-    pub(super) fn read(set: &MapSet) -> Self {
-        let (mut known, mut free) = (HashMap::new(), Vec::new());
-        for number in (1..set.image.len() as u32).rev() {
-            match set.image.read(number as usize) {
-                Some(page) if page != EMPTY => drop(known.insert(page, number)),
-                _ => free.push(number),
+    /// Reads what an earlier daemon left: a page that is not all zero is in use. Page 0 is nobody's. Numbers that the set
+    /// before this one used are taken last: while the programs change over, both write places of their own image into shared
+    /// connections, and to the other one they had better be places of nothing.
+    pub(super) fn read(set: &MapSet) -> Result<Self, DatapathError> {
+        let image = set.image()?;
+        let mut placed =
+            Self { known: HashMap::new(), hasher: RandomState::new(), free: Vec::new(), current: HashSet::new() };
+        for number in (1..image.len() as u32).rev() {
+            match image.get(number as usize) {
+                Some(page) if *page != EMPTY => placed.note(page, number),
+                _ => placed.free.push(number),
             }
         }
-        Self { known, free, current: HashSet::new() }
+        placed.free.sort_by_key(|number| (!set.used_before.contains(number), Reverse(*number)));
+        Ok(placed)
+    }
+
+    fn note(&mut self, page: &Page, number: u32) {
+        self.known.entry(self.hasher.hash_one(page)).or_default().push(number);
+    }
+
+    /// Where an equal page stands.
+    fn find(&self, image: &Mapping<Page>, page: &Page) -> Option<u32> {
+        let there = self.known.get(&self.hasher.hash_one(page))?;
+        there.iter().copied().find(|number| image.get(*number as usize) == Some(page))
+    }
+
+    /// Clears the pages that `keep` does not want.
+    fn clear(&mut self, image: &Mapping<Page>, keep: impl Fn(&u32) -> bool) {
+        let free = &mut self.free;
+        self.known.retain(|_, numbers| {
+            numbers.retain(|number| {
+                let keeps = keep(number);
+                if !keeps {
+                    image.write(*number as usize, EMPTY);
+                    free.push(*number);
+                }
+                keeps
+            });
+            !numbers.is_empty()
+        });
     }
 }
 
@@ -62,14 +97,15 @@ pub(super) fn publish(
     image: &Image,
     fallback: Option<Fallback<'_>>,
 ) -> Result<Published, DatapathError> {
-    let mut room = Room { set, placed, added: Vec::new() };
+    let pages = set.image()?;
+    let mut room = Room { pages: &pages, placed, added: HashSet::new() };
     let laid =
         room.lay(image).and_then(|own| Ok((own, fallback.map(|fallback| room.lay(fallback.image)).transpose()?)));
     let (own, other) = match laid {
         Ok(laid) => laid,
         Err(no_room) => {
             let added = room.added;
-            give_back(set, placed, &added);
+            placed.clear(&pages, |number| !added.contains(number));
             return Err(no_room.into());
         }
     };
@@ -89,7 +125,7 @@ pub(super) fn publish(
     };
     set.control.select(selector);
     placed.current = own.used;
-    clear_unused(set, placed, &used);
+    clear_unused(&pages, placed, &used);
     Ok(Published { generation, fallback })
 }
 
@@ -99,7 +135,7 @@ pub(super) fn confirm(set: &mut MapSet, placed: &mut Placed) -> Result<(), Datap
     let current = (control.selector & 0xff) as u8;
     set.control.select(Control::selector(current, current, 0));
     let used = placed.current.clone();
-    clear_unused(set, placed, &used);
+    clear_unused(&set.image()?, placed, &used);
     Ok(())
 }
 
@@ -127,23 +163,23 @@ struct Laid {
 
 /// The map while images are laid into it.
 struct Room<'a> {
-    set: &'a MapSet,
+    pages: &'a Mapping<Page>,
     placed: &'a mut Placed,
     /// Pages that were not there before.
-    added: Vec<Page>,
+    added: HashSet<u32>,
 }
 
 impl Room<'_> {
     fn lay(&mut self, image: &Image) -> Result<Laid, NoRoom> {
         let mut used = HashSet::new();
         let root = image.place(|page| {
-            let number = if let Some(number) = self.placed.known.get(page) {
-                *number
+            let number = if let Some(number) = self.placed.find(self.pages, page) {
+                number
             } else {
                 let number = self.placed.free.pop()?;
-                self.set.image.write(number as usize, *page);
-                self.placed.known.insert(*page, number);
-                self.added.push(*page);
+                self.pages.write(number as usize, *page);
+                self.placed.note(page, number);
+                self.added.insert(number);
                 number
             };
             used.insert(number);
@@ -161,30 +197,12 @@ const fn following(generation: u32) -> u32 {
     }
 }
 
-fn give_back(set: &MapSet, placed: &mut Placed, pages: &[Page]) {
-    for page in pages {
-        if let Some(number) = placed.known.remove(page) {
-            set.image.write(number as usize, EMPTY);
-            placed.free.push(number);
-        }
-    }
-}
-
 /// Pages are only cleared once nobody can still read them.
-fn clear_unused(set: &MapSet, placed: &mut Placed, used: &HashSet<u32>) {
-    if let Err(error) = wait_for_programs() {
-        tracing::warn!("old pages of the policy are kept: cannot wait for running programs: {error}");
-        return;
+fn clear_unused(pages: &Mapping<Page>, placed: &mut Placed, used: &HashSet<u32>) {
+    match wait_for_programs() {
+        Ok(()) => placed.clear(pages, |number| used.contains(number)),
+        Err(error) => tracing::warn!("old pages of the policy are kept: cannot wait for running programs: {error}"),
     }
-    let free = &mut placed.free;
-    placed.known.retain(|_, number| {
-        let keep = used.contains(number);
-        if !keep {
-            set.image.write(*number as usize, EMPTY);
-            free.push(*number);
-        }
-        keep
-    });
 }
 
 #[cfg(test)]

@@ -21,13 +21,20 @@ unsafe impl<T> Send for Mapping<T> {}
 unsafe impl<T> Sync for Mapping<T> {}
 
 impl<T> Mapping<T> {
-    /// Maps `len` values of an array map that was made with `BPF_F_MMAPABLE`.
+    /// Maps `len` values of an array map that was made with `BPF_F_MMAPABLE`. All of it counts as this process's memory for as
+    /// long as this value lives: large maps are mapped when they are read.
     pub(super) fn new(map: BorrowedFd<'_>, len: usize) -> io::Result<Self> {
+        Self::window(map, 0, len)
+    }
+
+    /// The same from one value on, whose place has to be a multiple of a page's size.
+    pub(super) fn window(map: BorrowedFd<'_>, start: usize, len: usize) -> io::Result<Self> {
         const { assert!(size_of::<T>().is_multiple_of(8), "the kernel rounds values up to 8 bytes") };
-        let bytes = len * size_of::<T>();
-        let access = libc::PROT_READ | libc::PROT_WRITE;
-        // SAFETY: a fresh mapping of a file of ours; the kernel checks its length.
-        let base = unsafe { libc::mmap(std::ptr::null_mut(), bytes, access, libc::MAP_SHARED, map.as_raw_fd(), 0) };
+        let (bytes, access) = (len * size_of::<T>(), libc::PROT_READ | libc::PROT_WRITE);
+        let offset = i64::try_from(start * size_of::<T>()).map_err(io::Error::other)?;
+        let (map, nowhere) = (map.as_raw_fd(), std::ptr::null_mut());
+        // SAFETY: a fresh mapping of a file of ours; the kernel checks its place and length.
+        let base = unsafe { libc::mmap(nowhere, bytes, access, libc::MAP_SHARED, map, offset) };
         if base == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
@@ -78,9 +85,13 @@ impl<T> Drop for Mapping<T> {
 /// `enum bpf_cmd` (include/uapi/linux/bpf.h).
 const BPF_MAP_CREATE: libc::c_int = 0;
 const BPF_MAP_UPDATE_ELEM: libc::c_int = 2;
+const BPF_OBJ_PIN: libc::c_int = 6;
 const BPF_OBJ_GET: libc::c_int = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
+const BPF_PROG_QUERY: libc::c_int = 16;
 const BPF_LINK_DETACH: libc::c_int = 34;
+/// `enum bpf_attach_type`.
+const BPF_TCX_INGRESS: u32 = 46;
 /// `enum bpf_map_type`.
 const ARRAY: u32 = 2;
 const ARRAY_OF_MAPS: u32 = 12;
@@ -110,11 +121,29 @@ struct MapUpdate {
     flags: u64,
 }
 
+/// `BPF_F_MMAPABLE`.
+const MMAPABLE: u32 = 1 << 10;
+
 fn create(map_type: u32, inner: Option<&OwnedFd>) -> io::Result<OwnedFd> {
     let inner_map_fd = inner.map_or(0, |fd| fd.as_raw_fd().cast_unsigned());
-    let wanted = MapCreate { map_type, key_size: 4, value_size: 4, max_entries: 1, map_flags: 0, inner_map_fd };
+    make(&MapCreate { map_type, key_size: 4, value_size: 4, max_entries: 1, map_flags: 0, inner_map_fd })
+}
+
+fn make(wanted: &MapCreate) -> io::Result<OwnedFd> {
     // SAFETY: the kernel just gave us this descriptor.
-    bpf(BPF_MAP_CREATE, &wanted).map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })
+    bpf(BPF_MAP_CREATE, wanted).map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// An array map that no program uses, for [`Mapping`].
+pub(super) fn create_array(value_size: u32, max_entries: u32) -> io::Result<OwnedFd> {
+    make(&MapCreate { map_type: ARRAY, key_size: 4, value_size, max_entries, map_flags: MMAPABLE, inner_map_fd: 0 })
+}
+
+/// Pins a map at a place on a bpffs that is free.
+pub(super) fn pin(map: &OwnedFd, path: &Path) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let wanted = ObjectGet { path: path.as_ptr() as u64, fd: map.as_raw_fd().cast_unsigned(), flags: 0 };
+    bpf(BPF_OBJ_PIN, &wanted).map(|_| ())
 }
 
 /// Returns when every program that was running at the call has ended.
@@ -160,6 +189,19 @@ struct ObjectGet {
     path: u64,
     fd: u32,
     flags: u32,
+}
+
+/// The start of `struct { … } query`; the rest is zeros.
+#[repr(C)]
+struct ProgramQuery {
+    target: u32,
+    attach_type: u32,
+    rest: [u64; 7],
+}
+
+/// Asks for the TCX programs on the way into an interface, and throws the answer away.
+pub(super) fn query_tcx(ifindex: u32) -> io::Result<()> {
+    bpf(BPF_PROG_QUERY, &ProgramQuery { target: ifindex, attach_type: BPF_TCX_INGRESS, rest: [0; 7] }).map(drop)
 }
 
 /// `struct { link_fd }` of `BPF_LINK_DETACH`.

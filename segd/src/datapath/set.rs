@@ -1,25 +1,27 @@
 //! The maps of one instance and the programs over them. Maps are pinned; a set that no longer fits is replaced by another one
 //! beside it, and the programs in the links change over.
 
-use std::fs;
+use std::collections::HashSet;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use aya::maps::{Array, Map, MapData, PerCpuArray, PerCpuValues, RingBuf};
-use aya::programs::{SchedClassifier, TestRun, TestRunOptions, Xdp};
+use aya::maps::{Array, Map, MapData, PerCpuArray, PerCpuValues, ProgramArray, RingBuf};
+use aya::programs::{ProgramError, ProgramFd, SchedClassifier, TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use jiff::Timestamp;
-use segd_common::ABI;
 use segd_common::control::Control;
 use segd_common::env::Pages;
 use segd_common::flow::{Bucket, Flow, WAYS};
 use segd_common::image::{Page, Root};
 use segd_common::interface::{INTERFACES, Interface};
 
-use super::carry::Carry;
+use super::carry::{self, Moved, Table};
+use super::folders::Folders;
+use super::ledger::Ledger;
 use super::raw::Mapping;
+use super::share::{self, is_whole, pinned_sizes};
+use super::tick::tick_rate;
 use super::{DatapathError, Sizes, object::object};
 use crate::compile::Clock;
 
@@ -37,27 +39,36 @@ const PINNED: [&str; 13] = [
     "PAIR_COUNTERS",
     "RULE_COUNTERS",
     "EVENT_BUDGET",
-    RING,
+    "EVENTS",
 ];
-/// The ring outlives its set: the daemon goes on reading it.
-const RING: &str = "EVENTS";
+/// The programs that take the whole way, called by those that are attached. The kernel empties such a map when nobody holds
+/// it any more, so each load pins its own: programs of two builds must never call each other.
+const WHOLE_XDP: &str = "WHOLE_XDP";
+const WHOLE_TC: &str = "WHOLE_TC";
 /// Seconds for which connections that were open before the first start are adopted.
 const ADOPTION_SECS: u64 = 60;
 /// Events a second and CPU.
 const EVENT_RATE: u32 = 2000;
 
+/// What is attached on the way in, and what it calls.
+pub(super) const XDP: &str = "segd_xdp";
+const XDP_WHOLE: &str = "segd_xdp_whole";
+/// What the attached TC programs call, in the order of the map.
+const TC_WHOLE: [&str; 2] = ["segd_ingress_whole", "segd_egress_whole"];
+
 /// Programs and maps, open.
 pub(super) struct MapSet {
     pub(super) ebpf: Ebpf,
+    /// Where this load pins what its programs call.
+    pub(super) called: PathBuf,
     pub(super) sizes: Sizes,
-    /// An earlier daemon's maps were taken over.
-    pub(super) adopted: bool,
     /// The last generation of the set before this one.
     pub(super) last_generation: u32,
+    /// Pages of the image that the set before this one used.
+    pub(super) used_before: HashSet<u32>,
+    /// What was counted in maps that are gone.
+    pub(super) ledger: Ledger,
     pub(super) control: Mapping<Control>,
-    pub(super) image: Mapping<Page>,
-    pub(super) buckets: Mapping<Bucket>,
-    pub(super) flows: Mapping<Flow>,
     pub(super) pair_slots: Mapping<u64>,
 }
 
@@ -67,62 +78,85 @@ impl Pages for Mapping<Page> {
     }
 }
 
-/// Folder of the maps of this layout.
-fn folder(dir: &Path) -> PathBuf {
-    dir.join(format!("maps_{ABI}"))
-}
-
 impl MapSet {
-    /// Opens the pinned set if it fits, else makes one.
-    pub(super) fn open(dir: &Path, wanted: &Sizes) -> Result<Self, DatapathError> {
-        let maps = folder(dir);
-        let there = pinned_sizes(&maps, wanted).filter(|sizes| sizes.serve(wanted));
-        let (sizes, adopted) = (there.unwrap_or(*wanted), there.is_some());
-        let carry = if adopted { Carry::default() } else { Carry::read(&maps) };
-        if !adopted {
-            // The programs in the links keep the old maps until they are replaced.
-            remove_maps(&maps)?;
+    /// Takes over the set in force, if it is there, whole, and has a policy.
+    pub(super) fn adopt(folders: &Folders, wanted: &Sizes) -> Result<Option<Self>, DatapathError> {
+        let maps = folders.current();
+        let Some(sizes) = pinned_sizes(&maps, wanted).filter(|sizes| is_whole(&maps, sizes)) else { return Ok(None) };
+        let mut set = Self::load(folders, &maps, sizes)?;
+        set.configure(None)?;
+        Ok(Some(set).filter(|set| set.last_published() != 0))
+    }
+
+    /// Makes a set of at least these sizes beside the one in force, and shares with it whatever keeps its layout.
+    pub(super) fn beside(folders: &Folders, wanted: &Sizes) -> Result<Self, DatapathError> {
+        let (current, next) = (folders.current(), folders.begin()?);
+        let there = pinned_sizes(&current, wanted);
+        let sizes = there.map_or(*wanted, |there| there.grown_to(wanted));
+        share::link(&current, &next, &sizes)?;
+        let before = Before::read(&current);
+        let mut set = Self::load(folders, &next, sizes)?;
+        set.configure(before.control.as_ref())?;
+        if let Some(control) = &before.control {
+            set.last_generation = control.roots.iter().map(|root| root.generation).max().unwrap_or(0);
         }
-        make_folder(&maps)?;
-        let ebpf = load(&maps, &sizes)?;
-        let mut set = Self::map(ebpf, sizes, adopted)?;
-        set.load_programs()?;
-        set.configure()?;
-        set.take_in(carry)?;
+        set.used_before = before.used;
+        set.take_from(&current, &next)?;
         Ok(set)
     }
 
-    /// Puts what another set counted into this one.
-    fn take_in(&mut self, carry: Carry) -> Result<(), DatapathError> {
-        let Carry { pairs, unplaced, rules, interfaces, generation } = carry;
-        self.last_generation = generation;
-        let Sizes { zones, rules: room, .. } = self.sizes;
-        let mut next = 0;
-        for ((from, to), values) in pairs.into_iter().filter(|((from, to), _)| *from.max(to) < zones) {
-            if next + 1 < self.sizes.pair_counters() {
-                next += 1;
-                self.set_per_cpu("PAIR_COUNTERS", next, values)?;
-                self.pair_slots.write((from * zones + to) as usize, next.into());
+    /// What the set in `from` counted and which connections it has; the last word once nobody uses it any more.
+    pub(super) fn take_from(&mut self, from: &Path, own: &Path) -> Result<(), DatapathError> {
+        if !from.exists() {
+            return Ok(());
+        }
+        let ledger = Ledger::left_by(from, own);
+        if ledger != self.ledger {
+            ledger.write(own)?;
+            self.ledger = ledger;
+        }
+        let control = self.control.read(0).ok_or(DatapathError::Missing("CONTROL"))?;
+        let moved = carry::connections(from, own, || {
+            Ok(Table { buckets: self.buckets()?, flows: self.flows()?, control, now: self.jiffies()? })
+        })?;
+        match moved {
+            Some(Moved { lost: 0, .. }) => {}
+            Some(Moved { moved, lost }) => {
+                tracing::warn!("{lost} of {} open connections find no room in the smaller table", moved + lost);
+            }
+            None => {
+                tracing::warn!("the connections of the maps before can't be read; for a minute they are adopted");
+                let adopt_until = self.jiffies()? + ADOPTION_SECS * u64::from(control.hz);
+                self.control.write(0, Control { adopt_until, ..control });
             }
         }
-        if let Some(values) = unplaced {
-            self.set_per_cpu("PAIR_COUNTERS", 0, values)?;
-        }
-        if next > 0 {
-            self.set_array("PAIR_NEXT", 0, next)?;
-        }
-        for (rule, values) in rules.into_iter().filter(|(rule, _)| *rule < room) {
-            self.set_per_cpu("RULE_COUNTERS", rule, values)?;
-        }
-        interfaces.into_iter().try_for_each(|interface| self.tell_interface(interface))
+        Ok(())
     }
 
-    fn set_per_cpu<T: aya::Pod>(
+    fn load(folders: &Folders, maps: &Path, sizes: Sizes) -> Result<Self, DatapathError> {
+        let called = folders.call(random()?)?;
+        let ebpf = load(maps, &called, &sizes)?;
+        Ledger::make(maps, sizes.pair_counters(), sizes.rules)?;
+        let mut set = Self::map(ebpf, called, sizes)?;
+        set.ledger = Ledger::read(maps);
+        set.load_programs()?;
+        Ok(set)
+    }
+
+    fn last_published(&self) -> u32 {
+        self.control.read(0).and_then(|control| control.roots.iter().map(|root| root.generation).max()).unwrap_or(0)
+    }
+
+    /// Writes one value for every CPU.
+    pub(super) fn set_per_cpu<T: aya::Pod>(
         &mut self,
         name: &'static str,
         index: u32,
-        values: PerCpuValues<T>,
+        value: T,
     ) -> Result<(), DatapathError> {
+        let cpus = aya::util::nr_cpus().map_err(|(what, source)| DatapathError::system(what, source))?;
+        let values = PerCpuValues::try_from(vec![value; cpus])
+            .map_err(|source| DatapathError::system(format!("write {name}"), source))?;
         let map = self.ebpf.map_mut(name).ok_or(DatapathError::Missing(name))?;
         let mut map: PerCpuArray<_, T> =
             PerCpuArray::try_from(map).map_err(|error| DatapathError::map(format!("open {name}"), &error))?;
@@ -136,37 +170,63 @@ impl MapSet {
         map.set(index, value, 0).map_err(|error| DatapathError::map(format!("write {name}"), &error))
     }
 
-    fn map(mut ebpf: Ebpf, sizes: Sizes, adopted: bool) -> Result<Self, DatapathError> {
-        let entries = sizes.buckets as usize;
+    fn map(ebpf: Ebpf, called: PathBuf, sizes: Sizes) -> Result<Self, DatapathError> {
         Ok(Self {
-            control: mapping(&mut ebpf, "CONTROL", 1)?,
-            image: mapping(&mut ebpf, "IMAGE", sizes.pages as usize)?,
-            buckets: mapping(&mut ebpf, "BUCKETS", entries)?,
-            flows: mapping(&mut ebpf, "FLOWS", entries * WAYS as usize)?,
-            pair_slots: mapping(&mut ebpf, "PAIR_SLOTS", sizes.pairs() as usize)?,
+            control: mapping(&ebpf, "CONTROL", 1)?,
+            pair_slots: mapping(&ebpf, "PAIR_SLOTS", sizes.pairs() as usize)?,
             ebpf,
+            called,
             sizes,
-            adopted,
             last_generation: 0,
+            used_before: HashSet::new(),
+            ledger: Ledger::default(),
         })
     }
 
     fn load_programs(&mut self) -> Result<(), DatapathError> {
-        refused("segd_xdp", self.xdp()?.load())?;
-        for name in ["segd_ingress", "segd_egress", "segd_note", "segd_clock"] {
+        for name in [XDP, XDP_WHOLE] {
+            refused(name, self.xdp(name)?.load())?;
+        }
+        for name in ["segd_ingress", "segd_egress", "segd_note", "segd_clock"].into_iter().chain(TC_WHOLE) {
             refused(name, self.classifier(name)?.load())?;
+        }
+        let whole = self.xdp(XDP_WHOLE)?.fd().map_err(|error| unloaded(XDP_WHOLE, &error))?.try_clone();
+        self.set_program(WHOLE_XDP, 0, &whole.map_err(|error| DatapathError::system("duplicate a program", error))?)?;
+        for (index, name) in (0..).zip(TC_WHOLE) {
+            let whole = self.classifier(name)?.fd().map_err(|error| unloaded(name, &error))?.try_clone();
+            self.set_program(
+                WHOLE_TC,
+                index,
+                &whole.map_err(|error| DatapathError::system("duplicate a program", error))?,
+            )?;
         }
         Ok(())
     }
 
-    /// Fills in what the programs read beside the policy. A set that was taken over keeps its seed and its time.
-    fn configure(&mut self) -> Result<(), DatapathError> {
+    /// Names the program that takes the whole way. Those that are attached go over to it with their next packet.
+    fn set_program(&mut self, name: &'static str, index: u32, program: &ProgramFd) -> Result<(), DatapathError> {
+        let map = self.ebpf.map_mut(name).ok_or(DatapathError::Missing(name))?;
+        let mut map: ProgramArray<_> =
+            ProgramArray::try_from(map).map_err(|error| DatapathError::map(format!("open {name}"), &error))?;
+        map.set(index, program, 0).map_err(|error| DatapathError::map(format!("write {name}"), &error))
+    }
+
+    /// Fills in what the programs read beside the policy. Seed and time of adoption are those of the set before, whose
+    /// connections stand in the places that the seed gave them.
+    fn configure(&mut self, before: Option<&Control>) -> Result<(), DatapathError> {
         let mut control = self.control.read(0).ok_or(DatapathError::Missing("CONTROL"))?;
         control.bucket_mask = self.sizes.buckets - 1;
         control.zones = self.sizes.zones;
         control.event_rate = EVENT_RATE;
-        if control.hz == 0 {
-            control.hz = self.measure_hz()?;
+        let (known, hz) = (control.hz, tick_rate()?);
+        if known != 0 && known != hz {
+            // A running kernel's rate never changes: whoever wrote the other one was wrong, and so are its deadlines.
+            tracing::warn!("the kernel ticks {hz} times a second, not {known} as the pinned maps say; corrected");
+        }
+        control.hz = hz;
+        if let Some(before) = before {
+            (control.seed, control.adopt_until) = (before.seed, before.adopt_until);
+        } else if known == 0 {
             control.seed = random()?;
             control.adopt_until = self.jiffies()? + ADOPTION_SECS * u64::from(control.hz);
         }
@@ -174,14 +234,26 @@ impl MapSet {
         Ok(())
     }
 
-    /// The kernel tells nobody its tick rate; it is one of four.
-    fn measure_hz(&self) -> Result<u32, DatapathError> {
-        let (start, began) = (self.jiffies()?, std::time::Instant::now());
-        std::thread::sleep(Duration::from_millis(100));
-        let (ticks, nanos) = (self.jiffies()? - start, began.elapsed().as_nanos().max(1));
-        let rate = u128::from(ticks) * 1_000_000_000 / nanos;
-        let distance = |hz: &u32| rate.abs_diff(u128::from(*hz));
-        Ok([100, 250, 300, 1000].into_iter().min_by_key(distance).unwrap_or(250))
+    /// The pages of the image.
+    pub(super) fn image(&self) -> Result<Mapping<Page>, DatapathError> {
+        mapping(&self.ebpf, "IMAGE", self.sizes.pages as usize)
+    }
+
+    /// The tags of the connection table.
+    pub(super) fn buckets(&self) -> Result<Mapping<Bucket>, DatapathError> {
+        mapping(&self.ebpf, "BUCKETS", self.sizes.buckets as usize)
+    }
+
+    /// The connection table, whole.
+    fn flows(&self) -> Result<Mapping<Flow>, DatapathError> {
+        mapping(&self.ebpf, "FLOWS", (self.sizes.buckets * WAYS) as usize)
+    }
+
+    /// A part of the connection table: `count` buckets from `first` on, a multiple of eight.
+    pub(super) fn flows_of(&self, first: usize, count: usize) -> Result<Mapping<Flow>, DatapathError> {
+        let ways = WAYS as usize;
+        Mapping::window(array_fd(&self.ebpf, "FLOWS")?, first * ways, count * ways)
+            .map_err(|source| DatapathError::system("map FLOWS into memory", source))
     }
 
     /// Jiffies, now: runs a program that writes them down.
@@ -208,14 +280,18 @@ impl MapSet {
         self.control.read(0).and_then(|control| control.root(now).copied()).unwrap_or_default()
     }
 
-    pub(super) fn xdp(&mut self) -> Result<&mut Xdp, DatapathError> {
-        let program = self.ebpf.program_mut("segd_xdp").ok_or(DatapathError::Missing("segd_xdp"))?;
-        program.try_into().map_err(|_| DatapathError::Missing("segd_xdp"))
+    pub(super) fn xdp(&mut self, name: &'static str) -> Result<&mut Xdp, DatapathError> {
+        let program = self.ebpf.program_mut(name).ok_or(DatapathError::Missing(name))?;
+        program.try_into().map_err(|_| DatapathError::Missing(name))
     }
 
     pub(super) fn classifier(&mut self, name: &'static str) -> Result<&mut SchedClassifier, DatapathError> {
         let program = self.ebpf.program_mut(name).ok_or(DatapathError::Missing(name))?;
         program.try_into().map_err(|_| DatapathError::Missing(name))
+    }
+
+    pub(super) fn program(&self, name: &str) -> Option<BorrowedFd<'_>> {
+        self.ebpf.program(name)?.fd().ok().map(AsFd::as_fd)
     }
 
     pub(super) fn per_cpu<T: aya::Pod>(&self, name: &'static str) -> Result<PerCpuArray<&MapData, T>, DatapathError> {
@@ -266,19 +342,6 @@ impl MapSet {
     fn write_interface(&mut self, place: u32, value: u64) -> Result<(), DatapathError> {
         self.set_array("INTERFACE", place, value)
     }
-
-    /// Removes the pins of every set below `dir`.
-    pub(super) fn remove(dir: &Path) -> Result<Vec<String>, DatapathError> {
-        let mut gone = Vec::new();
-        for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if name.starts_with("maps_") {
-                remove_folder(&entry.path())?;
-                gone.push(name);
-            }
-        }
-        Ok(gone)
-    }
 }
 
 /// An interface as one word of the map: the layout of [`Interface`] on a little-endian machine.
@@ -287,12 +350,16 @@ fn pack(interface: Interface) -> u64 {
     u64::from(ifindex) | u64::from(slot) << 32 | u64::from(flags) << 48
 }
 
-pub(super) fn unpack(word: u64) -> Interface {
+fn unpack(word: u64) -> Interface {
     Interface { ifindex: word as u32, slot: (word >> 32) as u16, flags: (word >> 48) as u16 }
 }
 
-fn refused(program: &'static str, answer: Result<(), aya::programs::ProgramError>) -> Result<(), DatapathError> {
+fn refused(program: &'static str, answer: Result<(), ProgramError>) -> Result<(), DatapathError> {
     answer.map_err(|error| DatapathError::Verifier { program, words: full_words(&error) })
+}
+
+fn unloaded(program: &'static str, error: &ProgramError) -> DatapathError {
+    DatapathError::Verifier { program, words: full_words(error) }
 }
 
 /// An error with what caused it.
@@ -306,10 +373,13 @@ pub(super) fn full_words(error: &dyn std::error::Error) -> String {
     words
 }
 
-fn load(maps: &Path, sizes: &Sizes) -> Result<Ebpf, DatapathError> {
+fn load(maps: &Path, called: &Path, sizes: &Sizes) -> Result<Ebpf, DatapathError> {
     let mut loader = EbpfLoader::new();
     for name in PINNED {
         loader.map_pin_path(name, maps.join(name));
+    }
+    for name in [WHOLE_XDP, WHOLE_TC] {
+        loader.map_pin_path(name, called.join(name));
     }
     let object = object()?;
     loader
@@ -323,67 +393,41 @@ fn load(maps: &Path, sizes: &Sizes) -> Result<Ebpf, DatapathError> {
         .map_err(|source| DatapathError::Object { source: Box::new(source) })
 }
 
-/// The sizes of a set that is there, if all of it is and its values have this build's layout. aya would take an incompatible
-/// pinned map without a word, so it is looked at first.
-fn pinned_sizes(maps: &Path, wanted: &Sizes) -> Option<Sizes> {
-    let info = |name: &str| {
-        let map = MapData::from_pin(maps.join(name)).ok()?;
-        let info = map.info().ok()?;
-        Some((info.value_size(), info.max_entries()))
-    };
-    if PINNED.iter().any(|name| info(name).is_none()) {
-        return None;
-    }
-    let entries =
-        |name: &str, size: usize| info(name).filter(|(value, _)| *value as usize == size).map(|(_, entries)| entries);
-    let pairs = entries("PAIR_SLOTS", 8)?;
-    let sizes = Sizes {
-        zones: pairs.isqrt(),
-        rules: entries("RULE_COUNTERS", size_of::<segd_common::count::RuleCounters>())?,
-        pages: entries("IMAGE", size_of::<Page>())?,
-        buckets: entries("BUCKETS", size_of::<Bucket>())?,
-        ..*wanted
-    };
-    entries("CONTROL", size_of::<Control>())?;
-    let fits = entries("FLOWS", size_of::<Flow>())? == sizes.buckets * WAYS
-        && entries("PAIR_COUNTERS", size_of::<segd_common::count::PairCounters>())? == sizes.pair_counters();
-    fits.then_some(sizes)
+fn array_fd<'a>(ebpf: &'a Ebpf, name: &'static str) -> Result<BorrowedFd<'a>, DatapathError> {
+    let Some(Map::Array(map)) = ebpf.map(name) else { return Err(DatapathError::Missing(name)) };
+    Ok(map.fd().as_fd())
 }
 
-fn mapping<T>(ebpf: &mut Ebpf, name: &'static str, len: usize) -> Result<Mapping<T>, DatapathError> {
-    let Some(Map::Array(map)) = ebpf.map(name) else { return Err(DatapathError::Missing(name)) };
-    Mapping::new(map.fd().as_fd(), len)
+fn mapping<T>(ebpf: &Ebpf, name: &'static str, len: usize) -> Result<Mapping<T>, DatapathError> {
+    Mapping::new(array_fd(ebpf, name)?, len)
         .map_err(|source| DatapathError::system(format!("map {name} into memory"), source))
 }
 
-/// Removes the pins of a set, but for the ring's.
-fn remove_maps(maps: &Path) -> Result<(), DatapathError> {
-    for name in PINNED.into_iter().filter(|name| *name != RING) {
-        match fs::remove_file(maps.join(name)) {
-            Err(why) if why.kind() != io::ErrorKind::NotFound => {
-                return Err(DatapathError::Pin { what: "remove", path: maps.join(name), why: why.to_string() });
-            }
-            _ => {}
-        }
-    }
-    Ok(())
+/// What a set that is to be left says of itself.
+#[derive(Default)]
+struct Before {
+    control: Option<Control>,
+    /// Pages of its image that hold something.
+    used: HashSet<u32>,
 }
 
-fn make_folder(path: &Path) -> Result<(), DatapathError> {
-    fs::create_dir_all(path).map_err(|why| DatapathError::Pin {
-        what: "make the folder of",
-        path: path.into(),
-        why: why.to_string(),
-    })
+impl Before {
+    fn read(maps: &Path) -> Self {
+        let control = mapped::<Control>(maps, "CONTROL").and_then(|control| control.read(0));
+        let image = mapped::<Page>(maps, "IMAGE");
+        let used = image.iter().flat_map(|image| {
+            let holds =
+                |number: &usize| image.get(*number).is_some_and(|Page(words)| words.iter().any(|word| *word != 0));
+            (0..image.len()).filter(holds).map(|number| number as u32)
+        });
+        Self { used: used.collect(), control: control.filter(|control| control.hz != 0) }
+    }
 }
 
-fn remove_folder(path: &Path) -> Result<(), DatapathError> {
-    match fs::remove_dir_all(path) {
-        Err(why) if why.kind() != io::ErrorKind::NotFound => {
-            Err(DatapathError::Pin { what: "remove", path: path.into(), why: why.to_string() })
-        }
-        _ => Ok(()),
-    }
+/// A pinned map in memory, if its values have this layout.
+fn mapped<T>(maps: &Path, name: &str) -> Option<Mapping<T>> {
+    let (_, entries) = share::layout(maps, name).filter(|(value, _)| *value == size_of::<T>())?;
+    Mapping::new(share::open(maps, name)?.fd().as_fd(), entries as usize).ok()
 }
 
 fn random() -> Result<u64, DatapathError> {

@@ -22,6 +22,8 @@ pub struct Sizes {
 
 /// Pages beyond those of the policy, for small changes.
 const SPARE_PAGES: u32 = 256;
+/// The image map grows in steps of a megabyte.
+const PAGES_STEP: u32 = 1024;
 const ZONES_AT_LEAST: u32 = 16;
 const RULES_AT_LEAST: u32 = 1024;
 /// Pairs that get counters of their own; there is one set of these for each CPU.
@@ -36,7 +38,7 @@ impl Sizes {
         Self {
             zones: (zones * 2).next_power_of_two().max(ZONES_AT_LEAST),
             rules: (rules * 2).next_power_of_two().max(RULES_AT_LEAST),
-            pages: (image.page_count() * 2 + SPARE_PAGES).next_power_of_two(),
+            pages: (image.page_count() * 2 + SPARE_PAGES).next_multiple_of(PAGES_STEP),
             buckets: limits.connections.saturating_add(limits.half_open).div_ceil(8).next_power_of_two().max(64),
             connections: limits.connections,
             half_open: limits.half_open,
@@ -62,6 +64,18 @@ impl Sizes {
     /// Sets of pair counters; the first is for pairs that found no room.
     pub(super) fn pair_counters(&self) -> u32 {
         self.pairs().min(PAIRS_AT_MOST) + 1
+    }
+
+    /// These sizes, where they serve a policy for which `wanted` would be made, and else the wanted ones. A map that stays as
+    /// large as it is can be shared.
+    pub(super) fn grown_to(&self, wanted: &Self) -> Self {
+        let enough = |have: u32, wanted: u32| if have >= wanted / 2 { have } else { wanted };
+        Self {
+            zones: enough(self.zones, wanted.zones),
+            rules: enough(self.rules, wanted.rules),
+            pages: enough(self.pages, wanted.pages),
+            ..*wanted
+        }
     }
 
     /// Whether maps of this size serve a policy for which `wanted` would be made. Those have room for twice the policy, so

@@ -126,6 +126,7 @@ impl Core {
         file::replace(&beside(&self.config, "previous"), old.as_bytes(), 0o644)?;
         self.forget_pending();
         self.keep_last_good();
+        self.note_names();
         tracing::info!("generation {} is confirmed", self.force.generation);
         Ok(self.applied())
     }
@@ -165,6 +166,7 @@ impl Core {
         self.republish();
         self.guard_interfaces();
         self.keep_last_good();
+        self.note_names();
         if way == Way::Late {
             tracing::warn!("generation {refused} was not confirmed in time; the old policy is back");
             self.troubles.push((
@@ -237,7 +239,7 @@ impl Core {
         let question = Question { src: caller.src, dst: caller.dst, service: Service::Tcp(caller.port, caller.port) };
         let denied = segd_common::reason::Verdict::Deny;
         let after = judged.image.answer(&question, facts.clock.jiffies);
-        if self.kernel.answer(&question).verdict == denied || after.verdict != denied {
+        if self.answer(&question)?.verdict == denied || after.verdict != denied {
             return Ok(());
         }
         Err(Refusal::CutsCaller {

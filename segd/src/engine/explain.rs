@@ -30,8 +30,14 @@ impl Core {
             }
         };
         same_family(src, dst, service)?;
-        let answer = self.kernel.answer(&Question { src, dst, service });
+        let answer = self.answer(&Question { src, dst, service })?;
         Ok(self.explanation(answer, service))
+    }
+
+    /// What the packet path would do, by the image that it reads.
+    pub(super) fn answer(&self, question: &Question) -> Result<Answer, Refusal> {
+        let answer = self.kernel.answer(question);
+        answer.map_err(|error| Refusal::Failed(format!("cannot read the policy in force: {error}")))
     }
 
     fn explanation(&self, answer: Answer, service: Service) -> Explanation {

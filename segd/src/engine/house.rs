@@ -14,9 +14,11 @@ use super::kernel::Kernel;
 use super::writer::{Core, Parts};
 use super::{Acting, Engine};
 use crate::api::types::{ExplainQuery, Explanation, Verdict};
-use crate::compile::{Answer, Clock, Image, Question, Registry};
+use crate::compile::{Answer, Clock, Freed, Image, Question, Registry};
 use crate::config::read_sources;
-use crate::datapath::{Counters, DatapathError, Enforced, Fallback, Flow, Occupancy, Probed, Published, Sizes};
+use crate::datapath::{
+    Attachment, Counters, DatapathError, Enforced, Fallback, Flow, Occupancy, Probed, Published, Sizes,
+};
 use crate::history::Who;
 use crate::interfaces::{Change, Hook, Kind, Link};
 use crate::state::StateDir;
@@ -32,6 +34,12 @@ pub(super) struct Paper {
     pub(super) attached: BTreeMap<u32, (String, Hook)>,
     /// Taken off behind the engine's back.
     torn_off: BTreeSet<u32>,
+    /// Zones that connections name.
+    pub(super) zones_in_flows: BTreeSet<u16>,
+    /// It waits for a confirmation.
+    pub(super) may_go_back: bool,
+    /// Numbers whose counters were set to zero.
+    pub(super) cleared: Vec<Freed>,
 }
 
 struct PaperFallback {
@@ -87,7 +95,7 @@ impl Kernel for PaperKernel {
         // The addresses of an IPv4 frame, asked as the daemon's own probe asks.
         let address = |at: usize| std::net::Ipv4Addr::from(<[u8; 4]>::try_from(&frame[at..at + 4]).unwrap());
         let service = "udp/9".parse().unwrap();
-        let answer = self.answer(&Question { src: address(26).into(), dst: address(30).into(), service });
+        let answer = self.answer(&Question { src: address(26).into(), dst: address(30).into(), service })?;
         Ok(Probed { passes: answer.verdict == segd_common::reason::Verdict::Allow, reasons: vec![answer.reason] })
     }
 
@@ -113,6 +121,7 @@ impl Kernel for PaperKernel {
                 ifindex: *ifindex,
                 name: name.clone(),
                 hook: *hook,
+                attachment: Attachment::Link,
                 enforced,
                 detail: (!enforced).then(|| "torn off".into()),
             }
@@ -132,13 +141,26 @@ impl Kernel for PaperKernel {
         Occupancy::default()
     }
 
-    fn answer(&self, question: &Question) -> Answer {
+    fn may_go_back(&self) -> bool {
+        self.0.lock().unwrap().may_go_back
+    }
+
+    fn zones_in_flows(&self) -> BTreeSet<u16> {
+        self.0.lock().unwrap().zones_in_flows.clone()
+    }
+
+    fn clear(&mut self, freed: &Freed) -> Result<(), DatapathError> {
+        self.0.lock().unwrap().cleared.push(freed.clone());
+        Ok(())
+    }
+
+    fn answer(&self, question: &Question) -> Result<Answer, DatapathError> {
         let paper = self.0.lock().unwrap();
         let image = match &paper.fallback {
             Some(fallback) if paper.is_back() => &fallback.image,
             _ => paper.image.as_ref().unwrap(),
         };
-        image.answer(question, Clock::detached(Timestamp::now()).jiffies)
+        Ok(image.answer(question, Clock::detached(Timestamp::now()).jiffies))
     }
 }
 

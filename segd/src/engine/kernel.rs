@@ -1,6 +1,8 @@
 //! What the engine asks of the kernel, as a trait: the daemon gives it the real thing, tests a kernel of paper.
 
-use crate::compile::{Answer, Clock, Image, Question};
+use std::collections::BTreeSet;
+
+use crate::compile::{Answer, Clock, Freed, Image, Question};
 use crate::datapath::{
     Counters, Datapath, DatapathError, Enforced, Fallback, Flow, Occupancy, Probed, Published, Sizes,
 };
@@ -22,7 +24,10 @@ pub(super) trait Kernel: Send {
     fn counters(&self) -> Result<Counters, DatapathError>;
     fn flows(&self) -> Vec<Flow>;
     fn occupancy(&self) -> Occupancy;
-    fn answer(&self, question: &Question) -> Answer;
+    fn answer(&self, question: &Question) -> Result<Answer, DatapathError>;
+    fn may_go_back(&self) -> bool;
+    fn zones_in_flows(&self) -> BTreeSet<u16>;
+    fn clear(&mut self, freed: &Freed) -> Result<(), DatapathError>;
 }
 
 impl Kernel for Datapath {
@@ -82,7 +87,19 @@ impl Kernel for Datapath {
         Self::occupancy(self)
     }
 
-    fn answer(&self, question: &Question) -> Answer {
+    fn answer(&self, question: &Question) -> Result<Answer, DatapathError> {
         Self::answer(self, question)
+    }
+
+    fn may_go_back(&self) -> bool {
+        Self::may_go_back(self)
+    }
+
+    fn zones_in_flows(&self) -> BTreeSet<u16> {
+        Self::zones_in_flows(self)
+    }
+
+    fn clear(&mut self, freed: &Freed) -> Result<(), DatapathError> {
+        Self::clear(self, freed)
     }
 }

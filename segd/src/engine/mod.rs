@@ -34,6 +34,7 @@ pub(crate) mod house;
 mod judge;
 mod kernel;
 mod names;
+mod numbers;
 mod probe;
 mod quarantine;
 mod refusal;
@@ -52,7 +53,7 @@ pub use events::{Followed, Follower};
 pub use guarding::Machine;
 pub use judge::check;
 pub use refusal::Refusal;
-pub use start::{CheckedPolicy, Folders, StartError, Started, read_policy, unload};
+pub use start::{CheckedPolicy, Folders, StartError, Started, Unloaded, read_policy, unload};
 
 /// Connections that a preview of `enforce` shows.
 const PREVIEWED: usize = 50;
@@ -190,7 +191,7 @@ impl Engine {
     }
 
     /// Runs crafted frames through the loaded programs; they are counted.
-    pub fn selftest(&self, request: SelftestRequest) -> Tagged<SelftestReport> {
+    pub fn selftest(&self, request: SelftestRequest) -> Tagged<Result<SelftestReport, Refusal>> {
         self.read(|core| core.selftest(request))
     }
 

@@ -33,16 +33,16 @@ impl Core {
     }
 
     /// Where a source of this address may be seen.
-    pub(super) fn door(&self, src: IpAddr) -> Option<Door> {
+    pub(super) fn door(&self, src: IpAddr) -> Result<Option<Door>, Refusal> {
         let question = Question { src, dst: src, service: Service::Udp(PORT, PORT) };
-        let zone = self.names().zone(self.kernel.answer(&question).from_zone);
+        let zone = self.names().zone(self.answer(&question)?.from_zone);
         let listed = self.force.written.policy.zones.iter().find(|candidate| candidate.name.0 == zone);
         let may = |door: &Door| {
             listed.is_none_or(|zone| {
                 zone.interfaces.is_empty() || zone.interfaces.iter().any(|glob| glob.matches(&door.name))
             })
         };
-        self.doors().into_iter().find(may)
+        Ok(self.doors().into_iter().find(may))
     }
 
     /// Runs a frame from or to somebody who is cut off. `None`: there is no interface that one could come in by, or the
@@ -52,11 +52,14 @@ impl Core {
     /// The loaded program lets it pass, or drops it for another reason.
     pub(super) fn prove_cut(&self, member: IpAddr) -> Result<Option<ProbeView>, Refusal> {
         let service = Service::Udp(PORT, PORT);
-        let cut = |(src, dst): &(IpAddr, IpAddr)| {
-            self.kernel.answer(&Question { src: *src, dst: *dst, service }).reason == Reason::Quarantined
-        };
-        let Some((src, dst)) = self.ends_beside(member).into_iter().find(cut) else { return Ok(None) };
-        let Some(door) = self.door(src) else { return Ok(None) };
+        let mut cut = None;
+        for (src, dst) in self.ends_beside(member) {
+            if cut.is_none() && self.answer(&Question { src, dst, service })?.reason == Reason::Quarantined {
+                cut = Some((src, dst));
+            }
+        }
+        let Some((src, dst)) = cut else { return Ok(None) };
+        let Some(door) = self.door(src)? else { return Ok(None) };
         let probed = self.probe(&frames::udp(src, dst, PORT), &door)?;
         if probed.passes || !probed.reasons.contains(&Reason::Quarantined) {
             let word = if probed.passes { "let it pass" } else { "dropped it for another reason" };

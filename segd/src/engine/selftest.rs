@@ -34,12 +34,12 @@ struct Case {
 
 impl Core {
     /// Runs them all.
-    pub(super) fn selftest(&self, request: SelftestRequest) -> SelftestReport {
+    pub(super) fn selftest(&self, request: SelftestRequest) -> Result<SelftestReport, Refusal> {
         let mut skipped = Vec::new();
         let mut cases = self.untrusted();
-        cases.extend(self.neighbours());
-        cases.extend(self.strangers_to_each_other(&mut skipped));
-        cases.extend(self.own_tests(request, &mut skipped));
+        cases.extend(self.neighbours()?);
+        cases.extend(self.strangers_to_each_other(&mut skipped)?);
+        cases.extend(self.own_tests(request, &mut skipped)?);
         if cases.is_empty() {
             skipped.push("everything: no interface is enforced; segctl status says why".to_owned());
         }
@@ -53,7 +53,7 @@ impl Core {
             }
         }
         let passed = !frames.is_empty() && frames.iter().all(|frame| frame.right);
-        SelftestReport { passed, generation: self.kernel.generation(), frames, skipped }
+        Ok(SelftestReport { passed, generation: self.kernel.generation(), frames, skipped })
     }
 
     fn run_case(&self, case: Case) -> Result<SelftestFrame, Refusal> {
@@ -125,9 +125,9 @@ impl Core {
     }
 
     /// What a network needs to work at all passes, and opens nothing.
-    fn neighbours(&self) -> Vec<Case> {
+    fn neighbours(&self) -> Result<Vec<Case>, Refusal> {
         if !self.force.written.policy.essentials.contains(&Essential::Arp) {
-            return Vec::new();
+            return Ok(Vec::new());
         }
         let sender = STRANGERS[0];
         let case = |door: Door| Case {
@@ -137,11 +137,11 @@ impl Core {
             expected: Verdict::Allow,
             reason: Reason::Essential,
         };
-        self.door(sender.into()).map(case).into_iter().collect()
+        Ok(self.door(sender.into())?.map(case).into_iter().collect())
     }
 
     /// For pairs of zones a datagram that `explain` says is denied: the program has to say the same.
-    fn strangers_to_each_other(&self, skipped: &mut Vec<String>) -> Vec<Case> {
+    fn strangers_to_each_other(&self, skipped: &mut Vec<String>) -> Result<Vec<Case>, Refusal> {
         let zones = zone_names(&self.force.written.policy);
         let pairs = zones.iter().flat_map(|from| zones.iter().map(move |to| (from, to)));
         let (mut cases, mut allowed, mut unseen) = (Vec::new(), 0, 0);
@@ -151,8 +151,8 @@ impl Core {
                 continue;
             };
             let service = Service::Udp(PORT, PORT);
-            let answer = self.kernel.answer(&Question { src, dst, service });
-            match self.door(src) {
+            let answer = self.answer(&Question { src, dst, service })?;
+            match self.door(src)? {
                 _ if answer.verdict == Verdict::Allow => allowed += 1,
                 None => unseen += 1,
                 Some(door) => cases.push(asked(
@@ -169,7 +169,7 @@ impl Core {
         if unseen > 0 {
             skipped.push(format!("{unseen} pairs of zones without addresses of one family, or whose sources no enforced interface may see"));
         }
-        cases
+        Ok(cases)
     }
 
     fn members_of(&self, from: &str, to: &str) -> Option<(IpAddr, IpAddr)> {
@@ -180,17 +180,17 @@ impl Core {
     }
 
     /// The policy's own tests, as frames.
-    fn own_tests(&self, request: SelftestRequest, skipped: &mut Vec<String>) -> Vec<Case> {
+    fn own_tests(&self, request: SelftestRequest, skipped: &mut Vec<String>) -> Result<Vec<Case>, Refusal> {
         let (mut cases, mut held_back, mut odd) = (Vec::new(), 0, 0);
         for (place, test) in &self.force.written.policy.tests {
             let PolicyTest::Connection { from, to, service, .. } = test else { continue };
-            let answer = self.kernel.answer(&Question { src: *from, dst: *to, service: *service });
+            let answer = self.answer(&Question { src: *from, dst: *to, service: *service })?;
             let frame = match service {
                 Service::Tcp(port, _) => Some(frames::tcp(*from, *to, *port, 2)),
                 Service::Udp(port, _) => Some(frames::udp(*from, *to, *port)),
                 _ => None,
             };
-            match (frame, self.door(*from)) {
+            match (frame, self.door(*from)?) {
                 _ if answer.verdict == Verdict::Allow && !request.allowed => held_back += 1,
                 (Some(frame), Some(door)) if !self.machine.addresses.contains(from) => {
                     cases.push(asked(format!("test at {place}: {from} to {to} {service}"), &answer, door, frame));
@@ -206,7 +206,7 @@ impl Core {
                 "{odd} of the policy's tests that are not of TCP or UDP, or come in by no enforced interface"
             ));
         }
-        cases
+        Ok(cases)
     }
 }
 

@@ -51,6 +51,19 @@ pub enum StartError {
     /// Another daemon is at work.
     #[error(transparent)]
     Lock(#[from] LockError),
+    /// Enforcement is to be taken off while a daemon keeps it up.
+    #[error(
+        "{folder} belongs to a segd at work{}, which would put everything back; stop it first (systemctl stop segd{}), \
+         then unload; until then everything stays enforced",
+        pid.map_or_else(String::new, |pid| format!(" (process {pid})")),
+        pid.map_or_else(String::new, |pid| format!(", or kill {pid}"))
+    )]
+    AtWork {
+        /// What it holds.
+        folder: PathBuf,
+        /// Which process, if the kernel tells.
+        pid: Option<u32>,
+    },
     /// The state folder is not usable.
     #[error(transparent)]
     State(#[from] StateError),
@@ -169,21 +182,46 @@ fn rehearse(
     judge(&written.policy, &facts, registry).map(|judged| judged.sizes).map_err(StartError::Policy)
 }
 
-/// Takes enforcement off: programs, maps and the nftables tables of an instance. Tells what was taken off.
-pub fn unload(bpffs: &Path) -> Result<Vec<String>, StartError> {
+/// What an unload did.
+#[derive(Debug, Default)]
+pub struct Unloaded {
+    /// What was taken off.
+    pub taken: Vec<String>,
+    /// The state folder that was emptied.
+    pub forgotten: Option<PathBuf>,
+}
+
+/// Takes enforcement off: programs, maps and the nftables tables of an instance, and what is kept in `state` if that is named.
+/// Refused while a daemon is at work on either folder.
+pub fn unload(bpffs: &Path, state: Option<&Path>) -> Result<Unloaded, StartError> {
     may_start()?;
-    if !bpffs.exists() {
-        return Ok(Vec::new());
+    let _locks = [lock_idle(bpffs)?, state.map_or(Ok(None), lock_idle)?];
+    let mut unloaded = Unloaded::default();
+    if bpffs.exists() {
+        unloaded.taken = Datapath::unload(bpffs)?;
+        // The folder itself goes as well, unless somebody else put something into it.
+        let _ = fs::remove_dir(bpffs);
     }
-    // A daemon at work would put everything back.
-    let _lock = Lock::take(bpffs)?;
-    let taken = Datapath::unload(bpffs)?;
-    // The folder itself goes as well, unless somebody else put something into it.
-    let _ = fs::remove_dir(bpffs);
+    // Also without a pin: a bpffs that was unmounted takes the pins along and leaves the tables.
     if let Err(error) = Guard::remove(&instance(bpffs)?) {
         tracing::warn!("{error}");
     }
-    Ok(taken)
+    if let Some(dir) = state.filter(|dir| dir.exists()) {
+        StateDir::open(dir)?.forget().map_err(|source| StateError::Forget { path: dir.to_owned(), source })?;
+        unloaded.forgotten = Some(dir.to_owned());
+    }
+    Ok(unloaded)
+}
+
+/// The folder's lock, if there is a folder and no daemon has it: one at work would put everything back.
+fn lock_idle(folder: &Path) -> Result<Option<Lock>, StartError> {
+    if !folder.exists() {
+        return Ok(None);
+    }
+    Lock::take(folder).map(Some).map_err(|error| match error {
+        LockError::Taken { folder, pid } => StartError::AtWork { folder, pid },
+        error @ LockError::Failed { .. } => error.into(),
+    })
 }
 
 fn is_pinned(bpffs: &Path) -> bool {

@@ -2,12 +2,15 @@
 
 use std::fs;
 
+use jiff::{SignedDuration, Timestamp};
+
 use super::Refusal;
 use super::house::{House, ZONES, link};
 use crate::api::types::{
     AllowRequest, ApplyRequest, ExplainQuery, ExtendRequest, HistoryQuery, Names, PairRequest, PolicyText, State,
     Verdict,
 };
+use crate::compile::Freed;
 use crate::interfaces::{Change, Hook, Kind};
 use crate::policy::Mode;
 use crate::state::StateDir;
@@ -90,7 +93,7 @@ fn allow_adds_a_rule_to_the_drop_in_and_revoke_takes_it_away() {
 #[test]
 fn a_rule_gets_another_end_where_segctl_wrote_it_and_nowhere_else() {
     let house = House::new();
-    let until = |hours| jiff::Timestamp::now() + jiff::SignedDuration::from_hours(hours);
+    let until = |hours| Timestamp::now() + SignedDuration::from_hours(hours);
     let extend = |id: &str, hours| {
         house.admin().extend(id, &ExtendRequest { expires: until(hours), reason: Some("longer".into()) }, None).value
     };
@@ -349,4 +352,48 @@ fn a_mode_that_something_written_by_hand_overrides_is_refused() {
     house.admin().reload().value.unwrap();
     let refused = house.admin().set_pair(&request(Mode::Enforce), None).value.unwrap_err().to_string();
     assert!(refused.contains("audit mode"), "{refused}");
+}
+
+fn after_days(days: i64) -> Timestamp {
+    Timestamp::now() + SignedDuration::from_hours(24 * days)
+}
+
+#[test]
+fn a_revoked_rule_gives_up_its_number_after_a_month_and_the_next_one_gets_it_without_its_counts() {
+    let house = House::new();
+    let add = |id| drop(house.admin().allow(&ssh(Some(id)), None).value.unwrap());
+    add("first");
+    house.admin().revoke("first", "no longer needed", None).value.unwrap();
+    let retire = |now| house.engine.core().retire_names(now);
+    retire(after_days(29));
+    assert_eq!(house.paper.0.lock().unwrap().cleared, []);
+    add("second");
+    retire(after_days(31));
+    assert_eq!(house.paper.0.lock().unwrap().cleared, [Freed { zones: vec![], rules: vec![1] }]);
+    add("third");
+    let number = |id: &str| house.engine.core().registry.rule_number(id);
+    assert_eq!(["dev-reads-ledger", "first", "second", "third"].map(number), [Some(0), None, Some(2), Some(1)]);
+    let kept = StateDir::open(&house.dir.path().join("state")).unwrap().load_registry(true).unwrap();
+    assert_eq!(kept, house.engine.core().registry);
+}
+
+#[test]
+fn no_number_is_given_up_while_a_connection_or_a_policy_that_may_come_back_speaks_of_it() {
+    let house = House::new();
+    let zones = ZONES.replace("  admin: { networks: [10.30.0.0/29] }\n", "");
+    fs::write(house.config(), zones).unwrap();
+    house.admin().reload().value.unwrap();
+    let admin = house.engine.core().registry.zone_id("admin").unwrap();
+    let retire = || {
+        house.engine.core().retire_names(after_days(40));
+        house.engine.core().registry.zone_id("admin")
+    };
+    house.paper.0.lock().unwrap().zones_in_flows = [admin].into();
+    assert_eq!(retire(), Some(admin));
+    house.paper.0.lock().unwrap().zones_in_flows.clear();
+    house.paper.0.lock().unwrap().may_go_back = true;
+    assert_eq!(retire(), Some(admin));
+    house.paper.0.lock().unwrap().may_go_back = false;
+    assert_eq!(retire(), None);
+    assert_eq!(house.paper.0.lock().unwrap().cleared, [Freed { zones: vec![admin], rules: vec![] }]);
 }

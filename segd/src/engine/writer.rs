@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::confirm::Pending;
 use super::guarding::{Guards, Machine};
@@ -24,6 +24,9 @@ use crate::state::{LastGood, StateDir};
 /// Fill of a connection table at which status warns.
 pub(super) const NEARLY_FULL_PERCENT: u64 = 80;
 
+/// How often names that are gone are asked to give up their numbers.
+const RETIRE_EVERY: SignedDuration = SignedDuration::from_hours(1);
+
 /// What the engine is made of at start.
 pub(super) struct Parts {
     pub(super) config: PathBuf,
@@ -42,6 +45,8 @@ pub(super) struct Core {
     pub(super) kernel: Box<dyn Kernel>,
     pub(super) machine: Machine,
     pub(super) guards: Guards,
+    /// When names were last asked to give up their numbers.
+    pub(super) retired: Timestamp,
     /// Stops traffic through interfaces that are not guarded yet; none where the caller has no use for it.
     pub(super) fallback: Option<Guard>,
     pub(super) force: InForce,
@@ -95,6 +100,7 @@ impl Core {
             kernel,
             machine,
             guards: Guards::default(),
+            retired: Timestamp::now(),
             fallback: None,
             force,
             started: Timestamp::now(),
@@ -104,9 +110,14 @@ impl Core {
             quarantine,
             troubles: Vec::new(),
         };
+        // The image is in the kernel; here it was the largest thing of all.
+        drop(image);
+        give_back_memory();
         core.guard_interfaces();
         core.keep_last_good();
         core.note_start(before);
+        core.note_names();
+        core.retire_names(Timestamp::now());
         Ok(core)
     }
 
@@ -148,7 +159,9 @@ impl Core {
         let confirm_by = self.pending_view().map(|pending| pending.confirm_by);
         if confirm_by.is_none() {
             self.keep_last_good();
+            self.note_names();
         }
+        give_back_memory();
         tracing::info!("generation {} is in force; {tests} of its own tests passed", self.force.generation);
         Ok(Applied { generation: self.force.generation, warnings, tests, confirm_by })
     }
@@ -172,6 +185,7 @@ impl Core {
             }
             None => self.kernel.publish(&image).map(|generation| Published { generation, fallback: None }),
         });
+        drop((image, fallback));
         let Published { generation, fallback } = published.map_err(|error| Refusal::Failed(error.to_string()))?;
         if let (Some(pending), Some(fallback)) = (&mut self.pending, fallback) {
             pending.fallback = fallback;
@@ -244,12 +258,18 @@ impl Core {
         if self.guards.amiss(self.kernel.as_ref()) {
             self.guard_interfaces();
         }
+        let now = Timestamp::now();
+        if now.duration_since(self.retired).abs() > RETIRE_EVERY {
+            self.retire_names(now);
+        }
     }
 
     /// Compiles the policy in force for the machine as it is now. Its own tests don't count here: the machine changed,
     /// not the policy.
     pub(super) fn republish(&mut self) {
-        match self.publish_again() {
+        let published = self.publish_again();
+        give_back_memory();
+        match published {
             Ok(()) => tracing::info!("generation {} follows the machine", self.force.generation),
             Err(refusal) => {
                 tracing::error!("the policy could not follow the machine: {refusal}");
@@ -299,6 +319,16 @@ impl Core {
         let interfaces = self.machine.links.values().map(|link| (link.index, link.name.clone())).collect();
         Names { registry: self.registry.clone(), interfaces }
     }
+}
+
+/// Hands what a compilation has freed back to the machine. A C library that keeps it (glibc does, for each thread) would hold
+/// several times of what the daemon needs, for good.
+fn give_back_memory() {
+    // SAFETY: it touches nothing but memory that the allocator has free.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::malloc_trim(0)
+    };
 }
 
 /// Sources as they go over the socket and into the state folder.

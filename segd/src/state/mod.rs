@@ -78,6 +78,14 @@ pub enum StateError {
         /// What is wrong with it.
         fault: String,
     },
+    /// A file is there and can't be removed.
+    #[error("cannot remove what is kept in {path}: {source}; enforcement is off, remove its files by hand")]
+    Forget {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// The numbers are lost while the kernel still counts by them.
     #[error(
         "{path} {fault}, and the counters in the kernel are kept by its numbers; \

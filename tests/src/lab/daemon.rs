@@ -15,8 +15,8 @@ use super::metrics::Metrics;
 use super::namespace::Namespace;
 use super::scratch::Scratch;
 
-/// How long a daemon may take to be ready, or to be gone.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a daemon may take to be ready, or to be gone. An emulated machine verifies the programs for ten seconds and more.
+const PATIENCE: Duration = Duration::from_mins(1);
 const METRICS_PORT: u16 = 9798;
 
 /// The paths of one instance, and the process while it runs.
@@ -45,6 +45,12 @@ impl Daemon {
     #[must_use]
     pub fn socket(&self) -> PathBuf {
         self.scratch.path("segd.sock")
+    }
+
+    /// What it keeps over restarts.
+    #[must_use]
+    pub fn state(&self) -> PathBuf {
+        self.scratch.path("state")
     }
 
     /// What it said on standard error, over all its starts.
@@ -167,8 +173,13 @@ impl Daemon {
 
     /// `segd unload` of this instance.
     pub fn unload(&self, net: &Namespace) -> Result<Output> {
+        self.unload_with(net, &[])
+    }
+
+    /// The same with more words behind it.
+    pub fn unload_with(&self, net: &Namespace, words: &[&str]) -> Result<Output> {
         let mut command = Command::new(binary("segd")?);
-        command.arg("unload").arg("--bpffs").arg(self.pins());
+        command.arg("unload").arg("--bpffs").arg(self.pins()).args(words);
         Ok(net.run(|| command.output())?)
     }
 
@@ -198,7 +209,7 @@ impl Daemon {
 
     fn run_command(&self) -> Command {
         let mut command = Command::new(binary("segd").unwrap_or_else(|_| "segd".into()));
-        command.arg("run").arg("--config").arg(self.config()).arg("--state-dir").arg(self.scratch.path("state"));
+        command.arg("run").arg("--config").arg(self.config()).arg("--state-dir").arg(self.state());
         command.arg("--bpffs").arg(self.pins()).arg("--socket").arg(self.socket());
         command.arg("--metrics").arg(format!("{}:{METRICS_PORT}", Ipv4Addr::LOCALHOST));
         command

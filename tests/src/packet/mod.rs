@@ -287,6 +287,12 @@ impl Packet {
         packets.iter().map(|packet| self.framed(packet)).collect()
     }
 
+    /// Whether its addresses are IPv4's.
+    #[must_use]
+    pub fn is_ipv4(&self) -> bool {
+        self.ip.src.is_ipv4()
+    }
+
     fn protocol(&self) -> u8 {
         self.transport.protocol(self.ip.src.is_ipv4())
     }

@@ -19,7 +19,9 @@ use segd_tests::lab::Scratch;
 use crate::policy::Written;
 use crate::steer::Steer;
 
-const PROGRAMS: [&str; 4] = ["empty", "generate", "insert", "judge"];
+const PROGRAMS: [&str; 5] = ["empty", "generate", "insert", "judge", WHOLE];
+/// What `judge` calls.
+const WHOLE: &str = "whole";
 /// `Control::adopt_until`, in words of the map's value.
 const ADOPT_UNTIL: usize = std::mem::offset_of!(Control, adopt_until) / 8;
 /// What `BPF_PROG_TEST_RUN` says a frame came from: loopback.
@@ -128,6 +130,10 @@ fn load(object: &Path, pins: &Path) -> Result<Ebpf> {
         let program: &mut Xdp = ebpf.program_mut(name).context("no such program")?.try_into()?;
         program.load().with_context(|| format!("the verifier refused {name}"))?;
     }
+    let whole: &Xdp = ebpf.program(WHOLE).context("no such program")?.try_into()?;
+    let whole = whole.fd()?.try_clone()?;
+    let called = ebpf.map_mut("WHOLE_XDP").context("no map WHOLE_XDP")?;
+    aya::maps::ProgramArray::try_from(called)?.set(0, &whole, 0)?;
     Ok(ebpf)
 }
 

@@ -1,0 +1,72 @@
+//! How one packet moves a connection on.
+
+use super::{Direction, Flow, State, flag};
+use crate::packet::{Kind, Packet, tcp};
+
+/// How far from the last one a sequence number may be to change a state, in units of 64 KiB: 1 MiB.
+const WINDOW: u16 = 16;
+
+#[inline(always)]
+fn near(last: u16, seq: u32) -> bool {
+    let distance = ((seq >> 16) as u16).wrapping_sub(last);
+    distance <= WINDOW || distance >= 0u16.wrapping_sub(WINDOW)
+}
+
+/// Moves a connection on by one packet. `false`: the packet does not belong to it, whatever its ports say.
+#[inline(always)]
+pub fn advance(flow: &Flow, direction: Direction, packet: &Packet) -> bool {
+    let reply = direction as u8 == Direction::Reply as u8;
+    if packet.kind as u8 == Kind::Segment as u8 {
+        return advance_tcp(flow, reply, packet);
+    }
+    // An id may look like a type, and a query then like the reply to its own reverse.
+    let asks = packet.kind as u8 == Kind::Query as u8 || packet.kind as u8 == Kind::IcmpStray as u8;
+    if (asks && reply) || (packet.kind as u8 == Kind::QueryReply as u8 && !reply) {
+        return false;
+    }
+    if reply && flow.state.get() == State::HalfOpen as u8 {
+        flow.state.set(State::Established as u8);
+    }
+    true
+}
+
+#[inline(always)]
+fn advance_tcp(flow: &Flow, reply: bool, packet: &Packet) -> bool {
+    let opening = packet.flags & tcp::SYN != 0;
+    if opening && !reply {
+        return false;
+    }
+    let last = if reply { &flow.seq_to } else { &flow.seq_from };
+    let first_answer = reply && flow.state.get() == State::HalfOpen as u8;
+    if first_answer && opening {
+        flow.state.set(State::Established as u8);
+        last.set((packet.seq >> 16) as u16);
+        return true;
+    }
+    if packet.flags & tcp::RST != 0 {
+        // The answer to a SYN carries no sequence number of its own (RFC 9293, 3.10.7.1).
+        if first_answer || near(last.get(), packet.seq) {
+            flow.state.set(State::Closing as u8);
+        }
+        return true;
+    }
+    let unheard = if reply { flag::UNHEARD_TO } else { flag::UNHEARD_FROM };
+    if flow.flags.get() & unheard != 0 {
+        flow.flags.set(flow.flags.get() & !unheard);
+        last.set((packet.seq >> 16) as u16);
+    }
+    if first_answer || !near(last.get(), packet.seq) {
+        return true;
+    }
+    if last.get() != (packet.seq >> 16) as u16 {
+        last.set((packet.seq >> 16) as u16);
+    }
+    if packet.flags & tcp::FIN != 0 {
+        let flags = flow.flags.get() | if reply { flag::FIN_TO } else { flag::FIN_FROM };
+        flow.flags.set(flags);
+        if flags & (flag::FIN_FROM | flag::FIN_TO) == flag::FIN_FROM | flag::FIN_TO {
+            flow.state.set(State::Closing as u8);
+        }
+    }
+    true
+}

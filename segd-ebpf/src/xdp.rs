@@ -1,0 +1,51 @@
+//! XDP ingress, in the driver or, generic, in the stack.
+
+use aya_ebpf::bindings::xdp_action;
+use aya_ebpf::programs::XdpContext;
+use segd_common::pipeline::{self, Express, Hook};
+
+use crate::maps::{Maps, WHOLE_XDP};
+use crate::view::{Frame, Length};
+
+/// The short way; what it can't finish, the whole way does.
+#[inline(always)]
+pub fn express(ctx: &XdpContext) -> u32 {
+    let Some(room) = Maps.room() else { return xdp_action::XDP_DROP };
+    let (frame, ifindex) = sight(ctx);
+    room.work.at = Maps.sighting(Hook::Ingress, ifindex);
+    let way = pipeline::express(&Maps, &frame, &mut room.work);
+    if matches!(way, Express::Decided) {
+        return action(room.work.outcome.passes());
+    }
+    room.resumed = u32::from(matches!(way, Express::Judged));
+    // SAFETY: the map holds a program of this type, or nothing: then we go on, and drop.
+    unsafe { WHOLE_XDP.tail_call(ctx, 0) };
+    xdp_action::XDP_DROP
+}
+
+/// The whole way, or what is left of it.
+#[inline(always)]
+pub fn whole(ctx: &XdpContext) -> u32 {
+    let Some(room) = Maps.room() else { return xdp_action::XDP_DROP };
+    if room.resumed != 0 {
+        return action(pipeline::resume(&Maps, &mut room.work));
+    }
+    let (frame, _) = sight(ctx);
+    let frame = frame.with_spare(&raw mut room.spare);
+    action(pipeline::run(&Maps, &frame, &mut room.work))
+}
+
+#[inline(always)]
+fn sight(ctx: &XdpContext) -> (Frame, u32) {
+    // SAFETY: the kernel hands in a valid context.
+    unsafe {
+        let md = ctx.ctx;
+        let frame = Frame::new((*md).data as usize, (*md).data_end as usize, Length::Linear(md));
+        (frame, (*md).ingress_ifindex)
+    }
+}
+
+#[inline(always)]
+const fn action(passes: bool) -> u32 {
+    if passes { xdp_action::XDP_PASS } else { xdp_action::XDP_DROP }
+}

@@ -1,0 +1,216 @@
+//! Where the pins of a set of maps stand, and how one set takes the place of another so that a daemon which dies at any step
+//! leaves exactly one of them to be taken over. Knows paths only, and nothing of what is pinned there. A bpffs takes no names
+//! with a dot.
+//!
+//! | step | in force | `_next` | `_old` | a start then |
+//! |---|---|---|---|---|
+//! | a larger set is made, shared maps are linked into it | old set | partly | – | removes `_next`, takes over the old set |
+//! | the policy is published there | old set | whole | – | the same |
+//! | first rename | – | whole | old set | goes on with the second rename |
+//! | second rename | new set | – | old set | puts its programs into the links, takes what the old set counted since |
+//! | links changed over, last counts taken | new set | – | old set | the same; it comes to the same numbers |
+//! | the old pins are removed | new set | – | – | takes over the new set |
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use segd_common::ABI;
+
+use super::DatapathError;
+
+/// What the folders begin with in which each load pins what its programs call.
+const CALLED: &str = "called_";
+
+/// The folders of one instance's sets.
+#[derive(Clone, Debug)]
+pub(super) struct Folders {
+    dir: PathBuf,
+}
+
+impl Folders {
+    pub(super) fn new(dir: &Path) -> Self {
+        Self { dir: dir.to_owned() }
+    }
+
+    fn named(&self, suffix: &str) -> PathBuf {
+        self.dir.join(format!("maps_{ABI}{suffix}"))
+    }
+
+    /// Of the set that is in force.
+    pub(super) fn current(&self) -> PathBuf {
+        self.named("")
+    }
+
+    /// Of the set that is being made.
+    pub(super) fn next(&self) -> PathBuf {
+        self.named("_next")
+    }
+
+    /// Of the set that is being left.
+    pub(super) fn old(&self) -> PathBuf {
+        self.named("_old")
+    }
+
+    /// Finishes or undoes what a daemon that died left half done.
+    pub(super) fn settle(&self) -> Result<(), DatapathError> {
+        let (current, next, old) = (self.current(), self.next(), self.old());
+        if !current.exists() && old.exists() {
+            // The first rename comes after the publish: what is in `_next` then is whole.
+            rename(if next.exists() { &next } else { &old }, &current)?;
+        }
+        remove(&next)
+    }
+
+    /// An empty folder for the set that is to be made.
+    pub(super) fn begin(&self) -> Result<PathBuf, DatapathError> {
+        let next = self.next();
+        remove(&next)?;
+        fs::create_dir_all(&next).map_err(|why| failed("make the folder of", &next, &why))?;
+        Ok(next)
+    }
+
+    /// Puts the set that was made in the place of the one in force.
+    pub(super) fn commit(&self) -> Result<(), DatapathError> {
+        let (current, next, old) = (self.current(), self.next(), self.old());
+        if !current.exists() {
+            return rename(&next, &current);
+        }
+        remove(&old)?;
+        rename(&current, &old)?;
+        rename(&next, &current).inspect_err(|_| {
+            // The same error would come at the way back; then the next start settles it.
+            let _ = rename(&old, &current);
+        })
+    }
+
+    /// Gives up the set that was being made.
+    pub(super) fn abandon(&self) -> Result<(), DatapathError> {
+        remove(&self.next())
+    }
+
+    /// Removes the pins of the set that was left.
+    pub(super) fn leave(&self) -> Result<(), DatapathError> {
+        remove(&self.old())
+    }
+
+    /// An empty folder for what the programs of one load call. Each load has its own, for as long as they are attached.
+    pub(super) fn call(&self, load: u64) -> Result<PathBuf, DatapathError> {
+        let called = self.dir.join(format!("{CALLED}{load:016x}"));
+        fs::create_dir_all(&called).map_err(|why| failed("make the folder of", &called, &why))?;
+        Ok(called)
+    }
+
+    /// Lets go what the programs of other loads called, once none of them is attached any more.
+    pub(super) fn only_call(&self, called: &Path) -> Result<(), DatapathError> {
+        for entry in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
+            if entry.file_name().to_string_lossy().starts_with(CALLED) && entry.path() != called {
+                remove(&entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes every set. Returns what they were.
+    pub(super) fn remove_all(dir: &Path) -> Result<Vec<String>, DatapathError> {
+        let mut gone = Vec::new();
+        for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.starts_with("maps_") {
+                remove(&entry.path())?;
+                gone.push(name);
+            } else if name.starts_with(CALLED) {
+                remove(&entry.path())?;
+            }
+        }
+        Ok(gone)
+    }
+}
+
+fn rename(from: &Path, to: &Path) -> Result<(), DatapathError> {
+    fs::rename(from, to).map_err(|why| failed("rename", from, &why))
+}
+
+fn remove(path: &Path) -> Result<(), DatapathError> {
+    match fs::remove_dir_all(path) {
+        Err(why) if why.kind() != io::ErrorKind::NotFound => Err(failed("remove", path, &why)),
+        _ => Ok(()),
+    }
+}
+
+fn failed(what: &'static str, path: &Path, why: &io::Error) -> DatapathError {
+    DatapathError::Pin { what, path: path.into(), why: why.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Pins {
+        _dir: tempfile::TempDir,
+        folders: Folders,
+    }
+
+    impl Pins {
+        /// Folders with these sets in them, each told by a file's text.
+        fn with(sets: &[(&str, &str)]) -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let folders = Folders::new(dir.path());
+            for (suffix, text) in sets {
+                let folder = folders.named(suffix);
+                fs::create_dir_all(&folder).unwrap();
+                fs::write(folder.join("CONTROL"), text).unwrap();
+            }
+            Self { _dir: dir, folders }
+        }
+
+        /// What stands in the three folders.
+        fn found(&self) -> [String; 3] {
+            ["", "_next", "_old"].map(|suffix| {
+                fs::read_to_string(self.folders.named(suffix).join("CONTROL")).unwrap_or_else(|_| "-".to_owned())
+            })
+        }
+    }
+
+    /// Folders that a daemon left, and what the next start makes of them.
+    type Step = (&'static [(&'static str, &'static str)], [&'static str; 3]);
+
+    #[test]
+    fn whatever_step_a_daemon_dies_at_exactly_one_set_is_in_force() {
+        let steps: [Step; 6] = [
+            (&[], ["-", "-", "-"]),
+            (&[("", "old"), ("_next", "half")], ["old", "-", "-"]),
+            (&[("_next", "whole"), ("_old", "old")], ["whole", "-", "old"]),
+            (&[("", "new"), ("_old", "old")], ["new", "-", "old"]),
+            (&[("_old", "old")], ["old", "-", "-"]),
+            // Nothing was ever in force: the first set was not published.
+            (&[("_next", "half")], ["-", "-", "-"]),
+        ];
+        for (left, expected) in steps {
+            let pins = Pins::with(left);
+            pins.folders.settle().unwrap();
+            assert_eq!(pins.found(), expected, "after {left:?}");
+            pins.folders.settle().unwrap();
+            assert_eq!(pins.found(), expected, "after {left:?}, again");
+        }
+    }
+
+    #[test]
+    fn a_commit_keeps_the_old_set_until_it_is_left_and_an_abandoned_one_leaves_no_trace() {
+        let pins = Pins::with(&[("", "old"), ("_next", "new")]);
+        pins.folders.commit().unwrap();
+        assert_eq!(pins.found(), ["new", "-", "old"]);
+        pins.folders.leave().unwrap();
+        assert_eq!(pins.found(), ["new", "-", "-"]);
+        fs::write(pins.folders.begin().unwrap().join("CONTROL"), "newer").unwrap();
+        pins.folders.abandon().unwrap();
+        assert_eq!(pins.found(), ["new", "-", "-"]);
+    }
+
+    #[test]
+    fn the_first_set_of_all_has_nothing_to_leave() {
+        let pins = Pins::with(&[("_next", "first")]);
+        pins.folders.commit().unwrap();
+        assert_eq!(pins.found(), ["first", "-", "-"]);
+    }
+}

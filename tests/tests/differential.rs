@@ -1,0 +1,72 @@
+//! The loaded programs and the independent model agree, frame by frame, on policies and packets of chance.
+
+use std::thread;
+
+use anyhow::{Result, anyhow, ensure};
+use segd_common::reason::Reason;
+use segd_tests::needs_root;
+use segd_tests::oracle::{Ground, Played, Random, Style, case, play, shrink};
+
+/// Over all CPUs.
+const FRAMES: u64 = 1_000_000;
+const STEPS: usize = 6000;
+
+/// Another one each time, unless `SEGD_SEED` names it.
+fn seed() -> u64 {
+    let told = std::env::var("SEGD_SEED").ok().and_then(|word| word.parse().ok());
+    told.unwrap_or_else(|| {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        since.map_or(1, |since| since.as_micros() as u64)
+    })
+}
+
+/// Plays every `stride`th case from `first` on. Every frame that went in has to be counted exactly once, under the reasons
+/// that the model gave: this is checked frame by frame, and over all of them at the end.
+fn share(seed: u64, first: u64, stride: u64, frames: u64) -> Result<Played> {
+    let mut ground = Ground::new()?;
+    let mut played = Played::default();
+    let mut number = first;
+    while played.frames < frames {
+        let style = Style { steps: STEPS, tc: number % 4 == 3 };
+        let case = case(&mut Random::new(seed, number), style);
+        if let Some(difference) = play(&mut ground, &case, &mut played)? {
+            let (small, difference) = shrink(&mut ground, &case, &difference);
+            return Err(anyhow!(
+                "case {number} of seed {seed} differs:\n{small}{difference}\nagain: cargo xtask differential --seed {seed} --case {number}"
+            ));
+        }
+        number += stride;
+    }
+    let counted: u64 = ground.packets()?.iter().sum();
+    ensure!(
+        counted + played.forwarded == played.frames,
+        "{} frames went in, {} of them passed their second hook, and {counted} were counted",
+        played.frames,
+        played.forwarded
+    );
+    Ok(played)
+}
+
+#[test]
+fn a_million_frames_get_from_the_kernel_what_the_model_says() -> Result<()> {
+    needs_root!();
+    let seed = seed();
+    println!("seed {seed}");
+    let cpus = thread::available_parallelism().map_or(1, |cpus| cpus.get() as u64);
+    let shares: Vec<_> =
+        (0..cpus).map(|first| thread::spawn(move || share(seed, first, cpus, FRAMES.div_ceil(cpus)))).collect();
+    let mut all = Played::default();
+    for share in shares {
+        all.add(&share.join().map_err(|_| anyhow!("a share panicked; seed {seed}"))??);
+    }
+    assert!(all.frames >= FRAMES);
+    // A comparison that never sees a reason says nothing of it.
+    let never = [Reason::Quarantined, Reason::TableFull];
+    for reason in Reason::ALL {
+        let times = all.reasons[reason as usize];
+        assert_eq!(times == 0, never.contains(&reason), "{times} frames of seed {seed} were {}", reason.name());
+    }
+    assert!(all.passed * 10 > all.frames, "too few of the frames pass: {} of {}", all.passed, all.frames);
+    assert!(all.forgotten * 1000 < all.frames, "{} datagrams were forgotten", all.forgotten);
+    Ok(())
+}
