@@ -8,14 +8,15 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use crate::client::Client;
 use crate::screen::{Format, Screen};
 use crate::verbs::{
-    allow, apply, check, completions, diff, explain, flows, interfaces, man, matrix, pairs, reload, report, revoke,
-    rules, services, status, suggest, top, zones,
+    allow, apply, check, completions, confirm, diff, explain, extend, flows, history, interfaces, man, matrix, pairs,
+    quarantine, reload, report, revoke, rules, selftest, services, status, suggest, top, zones,
 };
 
 const EXIT_STATUS: &str = "\
 Exit status:
   0  yes, or done
-  1  the answer is no (explain: denied, diff: differs)
+  1  the answer is no (explain: denied, diff: differs, selftest: a frame went wrong, history verify:
+     tampered with)
   2  usage
   3  daemon not reached; enforcement goes on in the kernel
   4  not permitted
@@ -54,18 +55,25 @@ enum Verb {
     Interfaces(interfaces::Args),
     Allow(allow::Args),
     Revoke(revoke::Args),
+    Extend(extend::Args),
     Explain(explain::Args),
     Check(check::Args),
     Diff(diff::Args),
     Apply(apply::Args),
+    Confirm(confirm::ConfirmArgs),
+    Rollback(confirm::RollbackArgs),
     Audit(pairs::AuditArgs),
     Enforce(pairs::EnforceArgs),
+    Quarantine(quarantine::QuarantineArgs),
+    Release(quarantine::ReleaseArgs),
     Flows(flows::Args),
     Matrix(matrix::Args),
     Top(top::Args),
     Suggest(suggest::Args),
     Report(report::Args),
+    Selftest(selftest::Args),
     Reload(reload::Args),
+    History(history::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -91,18 +99,25 @@ impl Cli {
             Verb::Interfaces(_) => interfaces::run(&session).await,
             Verb::Allow(args) => allow::run(args, &session).await,
             Verb::Revoke(args) => revoke::run(args, &session).await,
+            Verb::Extend(args) => extend::run(args, &session).await,
             Verb::Explain(args) => explain::run(args, &session).await,
             Verb::Check(args) => check::run(&args, &session),
             Verb::Diff(args) => diff::run(&args, &session).await,
             Verb::Apply(args) => apply::run(&args, &session).await,
+            Verb::Confirm(args) => confirm::confirm(args, &session).await,
+            Verb::Rollback(args) => confirm::rollback(args, &session).await,
             Verb::Audit(args) => pairs::audit(args, &session).await,
             Verb::Enforce(args) => pairs::enforce(args, &session).await,
+            Verb::Quarantine(args) => quarantine::quarantine(args, &session).await,
+            Verb::Release(args) => quarantine::release(args, &session).await,
             Verb::Flows(args) => flows::run(args, &session).await,
             Verb::Matrix(args) => matrix::run(&args, &session).await,
             Verb::Top(args) => top::run(&args, &session).await,
             Verb::Suggest(args) => suggest::run(&args, &session).await,
             Verb::Report(args) => report::run(&args, &session).await,
+            Verb::Selftest(args) => selftest::run(&args, &session).await,
             Verb::Reload(_) => reload::run(&session).await,
+            Verb::History(args) => history::run(args, &session).await,
             Verb::Completions(args) => completions::run(&args),
             Verb::Man(args) => man::run(&args),
         }

@@ -63,6 +63,11 @@ impl Call {
         Self { method: Method::POST, ..Self::get(path) }
     }
 
+    /// Changes a part of something.
+    pub(crate) fn patch(path: impl Into<String>) -> Self {
+        Self { method: Method::PATCH, ..Self::get(path) }
+    }
+
     /// Puts something in the place of what is there.
     pub(crate) fn put(path: impl Into<String>) -> Self {
         Self { method: Method::PUT, ..Self::get(path) }

@@ -10,6 +10,7 @@ mod follow;
 mod past;
 mod plain;
 mod screen;
+mod ssh;
 mod table;
 mod verbs;
 mod words;

@@ -236,7 +236,7 @@ fn apply_is_bound_to_the_policy_that_was_there() {
         (ran.status, ran.out.as_str()),
         (0, "generation 4 is in force; all 2 tests hold\n  to look at it: segctl status\n")
     );
-    let asked = daemon.asked().remove(1);
+    let asked = daemon.asked().into_iter().find(|asked| asked.line == "POST /v1/apply").unwrap();
     assert_eq!(asked.if_match.as_deref(), Some("\"abc\""));
     assert_eq!(asked.body, json!({"name": name, "text": "version: 1\n"}));
 }

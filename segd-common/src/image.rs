@@ -241,6 +241,18 @@ impl Place {
     /// Multicast, or the limited broadcast.
     pub const MULTICAST: u32 = 1 << 20;
 
+    /// Above the flags: the number of the mark of a cut-off host.
+    pub const CUT_SHIFT: u32 = 21;
+    /// Different marks that there may be.
+    pub const CUTS: u32 = 255;
+
+    /// The number of its mark, if the address is cut off; 0: it is not.
+    #[inline(always)]
+    #[must_use]
+    pub const fn cut(self) -> u16 {
+        (self.0 >> Self::CUT_SHIFT) as u16 & 0xff
+    }
+
     /// The zone's number.
     #[inline(always)]
     #[must_use]
@@ -262,7 +274,9 @@ pub mod zone {
     pub const UNZONED: u16 = 0;
     /// Every address of this machine.
     pub const HOST: u16 = 1;
-    /// The first number of a zone that a file names; 2 is kept for cut-off hosts.
+    /// No address is in it: its row of the pair trie leads from the mark of a cut-off host to a slot that says until when.
+    pub const QUARANTINE: u16 = 2;
+    /// The first number of a zone that a file names.
     pub const FIRST_NAMED: u16 = 3;
 }
 

@@ -2,7 +2,7 @@
 //! call this one.
 
 use crate::env::Pages;
-use crate::image::{Locator, Place, Root, RuleSet, Slot, slot};
+use crate::image::{Locator, Place, Root, RuleSet, Slot, slot, zone};
 use crate::packet::proto;
 use crate::reason::{Reason, Verdict};
 
@@ -68,8 +68,24 @@ pub fn judge<P: Pages>(pages: &P, root: &Root, question: &Question, now: u64) ->
             return judgement;
         }
     }
+    if is_cut(pages, root, question.from, now) || is_cut(pages, root, question.to, now) {
+        return Judgement::deny(Reason::Quarantined, slot::NO_RULE);
+    }
     let set = root.rule_set(pages, question.from.zone(), question.to.zone());
     judge_by(pages, set, question, now)
+}
+
+/// Whether an address is cut off. A mark that leads nowhere cuts off for good.
+#[inline(always)]
+pub(crate) fn is_cut<P: Pages>(pages: &P, root: &Root, place: Place, now: u64) -> bool {
+    let mark = place.cut();
+    if mark == 0 {
+        return false;
+    }
+    match Slot::read(pages, root.rule_set(pages, zone::QUARANTINE, mark)) {
+        Some(slot) => !slot.expired(now),
+        None => true,
+    }
 }
 
 /// Whether the failsafe list names a service.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use segd::api::server::{listen, serve_control, serve_metrics};
 use segd::engine::{CheckedPolicy, Engine, Folders, Machine, Started, read_policy};
+use segd::history::Who;
 use segd::interfaces::{Change, Watcher};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -37,7 +38,8 @@ struct Signals {
 /// Runs until it is told to end.
 pub(crate) async fn run(options: Run) -> anyhow::Result<()> {
     let Run { config, state_dir, bpffs, socket, metrics, log_level: _ } = options;
-    let policy = read_policy(&config)?;
+    let folders = Folders { config, state: state_dir, bpffs };
+    let policy = read_policy(&folders)?;
     // Signals that come from here on are not lost, nor do they end a daemon that is half started.
     let signals = Signals::listen()?;
     // An address that is taken is found before the kernel is touched; answers come when there is something to tell.
@@ -47,7 +49,6 @@ pub(crate) async fn run(options: Run) -> anyhow::Result<()> {
             .with_context(|| format!("cannot listen on {metrics}; name another address with --metrics"))?,
         control: listen(&socket)?,
     };
-    let folders = Folders { config, state: state_dir, bpffs };
     let outcome = enforce(folders, policy, sockets, signals).await;
     if let Err(error) = std::fs::remove_file(&socket) {
         tracing::warn!("cannot remove {}: {error}", socket.display());
@@ -100,7 +101,7 @@ async fn attend(engine: Arc<Engine>, mut watcher: Watcher, mut signals: Signals)
             _ = signals.terminate.recv() => return Ok(()),
             _ = signals.interrupt.recv() => return Ok(()),
             // A refusal is counted and logged by the engine; the policy in force stays.
-            _ = signals.reload.recv() => drop(blocking(move || engine.reload()).await?),
+            _ = signals.reload.recv() => drop(blocking(move || engine.by(Who::daemon()).reload()).await?),
             _ = ticks.tick() => blocking(move || engine.tick()).await?,
             change = watcher.next() => match change {
                 Ok(change) => {

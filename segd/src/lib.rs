@@ -9,6 +9,8 @@ pub mod compile;
 pub mod config;
 pub mod datapath;
 pub mod engine;
+pub mod frames;
+pub mod history;
 pub mod interfaces;
 pub mod metrics;
 pub mod policy;

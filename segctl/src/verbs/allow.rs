@@ -65,7 +65,7 @@ impl Args {
             reason: spoken(self.reason, "--reason")?,
             approved_by: spoken(self.approved_by, "--approved-by")?,
             ticket: self.ticket,
-            expires: self.expires.map(|text| expiry(&text, now)).transpose()?,
+            expires: self.expires.map(|text| expiry("--expires", &text, now)).transpose()?,
             mode: if self.audit { Mode::Audit } else { Mode::Enforce },
         })
     }
@@ -121,16 +121,16 @@ pub(super) fn spoken(text: String, option: &str) -> Result<String, Failure> {
 }
 
 /// A span from now, a moment, or the end of a day in UTC.
-fn expiry(text: &str, now: Timestamp) -> Result<Timestamp, Failure> {
+pub(super) fn expiry(option: &str, text: &str, now: Timestamp) -> Result<Timestamp, Failure> {
     let form = || {
         Failure::usage(
-            format!("--expires {text}: neither a span nor a date"),
+            format!("{option} {text}: neither a span nor a date"),
             "write 8h, 30d, 2027-06-30 or 2027-06-30T12:00:00Z",
         )
     };
     let end = moment_of(text, now).map_err(|_| form())?;
     if end <= now {
-        return Err(Failure::usage(format!("--expires {text} lies in the past"), "name a time to come, such as 8h"));
+        return Err(Failure::usage(format!("{option} {text} lies in the past"), "name a time to come, such as 8h"));
     }
     Ok(end)
 }
@@ -193,18 +193,18 @@ mod tests {
             ("2027-06-30T12:00:00Z", "2027-06-30T12:00:00Z"),
             ("2027-06-30T12:00:00+02:00", "2027-06-30T10:00:00Z"),
         ] {
-            assert_eq!(expiry(text, now()).unwrap().to_string(), end, "{text}");
+            assert_eq!(expiry("--expires", text, now()).unwrap().to_string(), end, "{text}");
         }
     }
 
     #[test]
     fn an_expiry_that_is_unclear_or_past_is_refused_with_the_mend() {
         for text in ["", "soon", "8", "2027-13-01", "2027-06-30T12:00:00", "-8h", "0h", "2026-11-22", "9999999d"] {
-            let failure = expiry(text, now()).unwrap_err();
+            let failure = expiry("--expires", text, now()).unwrap_err();
             assert_eq!(failure.status(), 2, "{text}");
             assert!(failure.to_string().contains("8h"), "{failure}");
         }
-        assert!(expiry("2026-11-23", now()).is_ok(), "today ends later than now");
+        assert!(expiry("--expires", "2026-11-23", now()).is_ok(), "today ends later than now");
     }
 
     #[test]

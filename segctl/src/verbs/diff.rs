@@ -11,6 +11,9 @@ use crate::failure::NO;
 use crate::table::{Grid, cell, toned};
 use crate::words::{Page, Tone};
 
+/// Lines of each kind that a preview shows.
+const PREVIEWED: usize = 20;
+
 /// What would newly pass or newly fail if a zone file were in force
 #[derive(Debug, clap::Args)]
 #[command(
@@ -44,6 +47,20 @@ fn text(report: &DiffReport, page: &Page, file: &str) -> String {
         "{}\n\n{pass} would newly pass, {fail} would newly fail\n  to put it in force: segctl apply {file}",
         grid.text()
     )
+}
+
+/// What `apply` is about to change, in words, for whoever is about to do it.
+pub(super) fn preview(report: &DiffReport, page: &Page) -> String {
+    let DiffReport { newly_pass, newly_fail } = report;
+    if newly_pass.is_empty() && newly_fail.is_empty() {
+        return "it lets pass exactly what passes now".into();
+    }
+    let mut grid = Grid::new(&["", "FROM", "TO", "SERVICE", "RULE"], page);
+    rows(&mut grid, &newly_pass[..newly_pass.len().min(PREVIEWED)], "+ newly passes", Tone::Good);
+    rows(&mut grid, &newly_fail[..newly_fail.len().min(PREVIEWED)], "- newly fails", Tone::Bad);
+    let left_out = newly_pass.len().saturating_sub(PREVIEWED) + newly_fail.len().saturating_sub(PREVIEWED);
+    let more = if left_out == 0 { String::new() } else { format!("\n  and {left_out} more: segctl diff lists them") };
+    format!("{}{more}\n", grid.text())
 }
 
 fn rows(grid: &mut Grid, lines: &[DiffLine], sign: &str, tone: Tone) {

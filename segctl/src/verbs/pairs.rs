@@ -50,11 +50,15 @@ struct Pair {
     /// Zone of the responders, or any
     #[arg(value_name = "TO", value_parser = super::zone)]
     to: String,
+    /// Why, for the history
+    #[arg(long, value_name = "R")]
+    reason: Option<String>,
 }
 
 impl Pair {
     fn request(&self, mode: Mode, since: Option<Timestamp>) -> PairRequest {
-        PairRequest { from: self.from.clone(), to: self.to.clone(), mode, preview: false, since }
+        let (from, to, reason) = (self.from.clone(), self.to.clone(), self.reason.clone());
+        PairRequest { from, to, mode, preview: false, since, reason }
     }
 }
 

@@ -15,6 +15,6 @@ pub(crate) struct Args {}
 /// Asks for it and says what is in force.
 pub(crate) async fn run(session: &Session) -> anyhow::Result<ExitCode> {
     let applied: Applied = session.client.send(Call::post("/v1/reload")).await?.body;
-    session.screen.show(&applied, |applied, _| super::apply::text(applied, "segctl rules"))?;
+    session.screen.show(&applied, |applied, page| super::apply::text(applied, "segctl rules", page))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -21,16 +21,22 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    /// As checked: the id becomes part of a path, so nothing but an id may stand there.
+    /// As checked.
     fn checked(self) -> Result<Call, Failure> {
-        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-        if self.id.is_empty() || !self.id.chars().all(plain) {
-            let mend = "ids have small letters, digits and -; segctl rules lists them";
-            return Err(Failure::usage(format!("'{}' is no rule's id", self.id), mend));
-        }
+        let path = rule_path(&self.id)?;
         let reason = super::allow::spoken(self.reason, "--reason")?;
-        Ok(Call::delete(format!("/v1/rules/{}", self.id)).query(&[("reason", &reason)]))
+        Ok(Call::delete(path).query(&[("reason", &reason)]))
     }
+}
+
+/// The page of a rule. The id becomes part of a path, so nothing but an id may stand there.
+pub(super) fn rule_path(id: &str) -> Result<String, Failure> {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if id.is_empty() || !id.chars().all(plain) {
+        let mend = "ids have small letters, digits and -; segctl rules lists them";
+        return Err(Failure::usage(format!("'{id}' is no rule's id"), mend));
+    }
+    Ok(format!("/v1/rules/{id}"))
 }
 
 /// Asks for it and says what is in force.

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
-use segd::api::types::{Coverage, InterfaceStatus, State, Status, TableFill};
+use segd::api::types::{Coverage, InterfaceStatus, PendingView, State, Status, TableFill};
 use segd::datapath::Attachment;
 
 use super::interfaces;
@@ -27,8 +27,27 @@ fn text(status: &Status, page: &Page) -> String {
     for amiss in &status.amiss {
         let _ = write!(text, "\n  {} {}\n    mend: {}", Tone::Bad.paint("!"), amiss.what, amiss.mend);
     }
+    if let Some(pending) = &status.pending {
+        let _ = write!(text, "\n  {}", trial(pending, page));
+    }
+    if !status.quarantined.is_empty() {
+        let who: Vec<&str> = status.quarantined.iter().map(|entry| entry.target.as_str()).collect();
+        let _ = write!(text, "\n  {} cut off: {}\n    why: segctl quarantine", Tone::Warn.paint("?"), who.join(", "));
+    }
     let _ = write!(text, "\n\n{}\n\n{}", interfaces::text(&status.interfaces, page), facts(status, page));
     text
+}
+
+/// A policy that waits for its confirmation, and what to type.
+fn trial(pending: &PendingView, page: &Page) -> String {
+    let PendingView { generation, confirm_by, falls_back_to } = pending;
+    let left = span(confirm_by.duration_since(page.now));
+    format!(
+        "{} generation {generation} is on trial until {} ({left} left); then the old policy is back as generation {falls_back_to}\n    \
+         to keep it: segctl confirm; to take it back: segctl rollback",
+        Tone::Warn.paint("?"),
+        moment(*confirm_by, page)
+    )
 }
 
 fn headline(status: &Status, page: &Page) -> String {
@@ -120,6 +139,8 @@ mod tests {
             ],
             coverage: Coverage { enforced: 12, audited: 3, open: 1 },
             events_lost: 0,
+            pending: None,
+            quarantined: Vec::new(),
             config: "/etc/segd/zones.yaml".into(),
         }
     }
@@ -165,6 +186,16 @@ INTERFACE  HOOK  ENFORCED  WHY
 lan30      xdp   NO        EOPNOTSUPP
 lan20      xdp   yes       physical NIC
 "
+        ));
+    }
+
+    #[test]
+    fn a_policy_on_trial_is_told_with_its_end() {
+        let confirm_by = "2026-11-23T20:00:45Z".parse().unwrap();
+        let pending = Some(PendingView { generation: 12, confirm_by, falls_back_to: 13 });
+        assert!(plain(&Status { pending, ..status() }).contains(
+            "\n  ? generation 12 is on trial until 2026-11-23 20:00:45 (45s left); then the old policy is back as generation 13\n    \
+             to keep it: segctl confirm; to take it back: segctl rollback\n"
         ));
     }
 

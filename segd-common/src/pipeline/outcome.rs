@@ -117,10 +117,10 @@ impl Outcome {
         self.opened = false;
     }
 
-    /// The same packet, let through because the mode only watches.
+    /// The same packet, let through because the mode only watches. Whoever is cut off is cut off in any mode.
     #[inline(always)]
     pub(super) fn watched(mut self) -> Self {
-        if !self.passes() {
+        if !self.passes() && self.reason as u8 != Reason::Quarantined as u8 {
             self.would = self.reason;
             self.reason = Reason::Audit;
         }

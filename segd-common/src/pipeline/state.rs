@@ -7,7 +7,7 @@ use crate::env::{Env, Pages};
 use crate::flow::{self, Birth, Direction, Flow, Found, State, flag};
 use crate::image::{Locator, Place, Root, RuleSet, Slot};
 use crate::packet::{Kind, Packet, proto};
-use crate::policy::{Judgement, Question, judge};
+use crate::policy::{Judgement, Question, is_cut, judge};
 use crate::reason::Reason;
 
 impl<E: Env> Context<'_, E> {
@@ -199,6 +199,9 @@ impl<E: Env> Context<'_, E> {
 
     #[inline(always)]
     fn stray_between(&self, packet: &Packet, ends: &Ends) -> Outcome {
+        if is_cut(self.env, self.root, ends.src, self.now) || is_cut(self.env, self.root, ends.dst, self.now) {
+            return Outcome::deny(ends, Reason::Quarantined);
+        }
         let outcome = Outcome::deny(ends, Reason::NoConnection);
         if self.watched(ends.src, ends.dst, packet.key.proto) || self.watched(ends.dst, ends.src, packet.key.proto) {
             return outcome.watched();

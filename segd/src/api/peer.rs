@@ -6,6 +6,9 @@ use std::io;
 use std::mem::{MaybeUninit, size_of};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
+use std::time::Instant;
+
+use crate::history::Who;
 
 /// Members may change the policy.
 pub const ADMIN_GROUP: &str = "segd-admin";
@@ -41,6 +44,19 @@ pub struct Caller {
     pub peer: Peer,
     /// What it may do.
     pub access: Access,
+    /// In whose name it does it.
+    pub who: Who,
+    /// When it connected.
+    pub opened: Instant,
+}
+
+impl Caller {
+    /// A peer that has just connected.
+    #[must_use]
+    pub fn new(peer: Peer, access: Access) -> Self {
+        let who = Who::of(peer.pid, peer.uid);
+        Self { peer, access, who, opened: Instant::now() }
+    }
 }
 
 /// Numbers of the two groups on this machine; a group that does not exist has no members.

@@ -3,13 +3,13 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post, put};
+use axum::{Extension, Router};
 use bytes::Bytes;
 use futures_util::stream;
 use serde::Serialize;
@@ -18,8 +18,9 @@ use tokio::time::timeout;
 use super::peer::{ADMIN_GROUP, Access, Caller, READER_GROUP};
 use super::reply::{Asked, Given, Refused, ask, if_match, tagged, tagged_result};
 use super::types::{
-    AllowRequest, ExplainQuery, FlowLine, FlowsQuery, LostLine, PairRequest, PolicyText, ProblemKind, ReportQuery,
-    RevokeQuery, SinceQuery, SuggestQuery,
+    AllowRequest, ApplyRequest, ExplainQuery, ExtendRequest, FlowLine, FlowsQuery, HistoryQuery, LostLine, PairRequest,
+    PolicyText, ProblemKind, QuarantineQuery, QuarantineRequest, ReportQuery, RevokeQuery, SelftestRequest, SinceQuery,
+    SuggestQuery, VerifyQuery, WhyRequest,
 };
 use crate::engine::{Engine, Followed, Follower, Refusal};
 use crate::metrics;
@@ -79,6 +80,12 @@ fn readers() -> Router<Arc<Engine>> {
         .route("/v1/check", post(check))
         .route("/v1/diff", post(diff))
         .route("/v1/flows", get(flows))
+        .route(
+            "/v1/quarantine",
+            get(|State(engine): Shared| async { Reply::Ok(tagged(ask(engine, Engine::quarantined).await?)) }),
+        )
+        .route("/v1/history", get(history))
+        .route("/v1/history/verify", get(verify_history))
         .route_layer(from_fn(may_read))
         .route_layer(from_fn(in_time))
 }
@@ -86,9 +93,13 @@ fn readers() -> Router<Arc<Engine>> {
 fn changers() -> Router<Arc<Engine>> {
     Router::new()
         .route("/v1/rules", post(allow))
-        .route("/v1/rules/{id}", delete(revoke))
+        .route("/v1/rules/{id}", delete(revoke).patch(extend))
         .route("/v1/pairs", put(set_pair))
         .route("/v1/apply", post(apply))
+        .route("/v1/quarantine", post(quarantine).delete(release))
+        .route("/v1/selftest", post(selftest))
+        .route("/v1/confirm", post(confirm))
+        .route("/v1/rollback", post(rollback))
         .route("/v1/reload", post(reload))
         .route_layer(from_fn(may_change))
         .route_layer(from_fn(in_time))
@@ -171,33 +182,99 @@ async fn diff(State(engine): Shared, Given(new): Given<PolicyText>) -> Reply {
     tagged_result(ask(engine, move |engine| engine.diff(new)).await?)
 }
 
-async fn allow(State(engine): Shared, headers: HeaderMap, Given(request): Given<AllowRequest>) -> Reply {
+async fn allow(
+    State(engine): Shared,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+    Given(request): Given<AllowRequest>,
+) -> Reply {
     let seen = if_match(&headers)?;
-    tagged_result(ask(engine, move |engine| engine.allow(&request, seen.as_deref())).await?)
+    tagged_result(ask(engine, move |engine| engine.by(caller.who).allow(&request, seen.as_deref())).await?)
 }
 
 async fn revoke(
     State(engine): Shared,
+    Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
     headers: HeaderMap,
     Asked(query): Asked<RevokeQuery>,
 ) -> Reply {
     let seen = if_match(&headers)?;
-    tagged_result(ask(engine, move |engine| engine.revoke(&id, &query.reason, seen.as_deref())).await?)
+    tagged_result(ask(engine, move |engine| engine.by(caller.who).revoke(&id, &query.reason, seen.as_deref())).await?)
 }
 
-async fn set_pair(State(engine): Shared, headers: HeaderMap, Given(request): Given<PairRequest>) -> Reply {
+async fn extend(
+    State(engine): Shared,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    Given(request): Given<ExtendRequest>,
+) -> Reply {
     let seen = if_match(&headers)?;
-    tagged_result(ask(engine, move |engine| engine.set_pair(&request, seen.as_deref())).await?)
+    tagged_result(ask(engine, move |engine| engine.by(caller.who).extend(&id, &request, seen.as_deref())).await?)
 }
 
-async fn apply(State(engine): Shared, headers: HeaderMap, Given(new): Given<PolicyText>) -> Reply {
+async fn set_pair(
+    State(engine): Shared,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+    Given(request): Given<PairRequest>,
+) -> Reply {
     let seen = if_match(&headers)?;
-    tagged_result(ask(engine, move |engine| engine.apply(new, seen.as_deref())).await?)
+    tagged_result(ask(engine, move |engine| engine.by(caller.who).set_pair(&request, seen.as_deref())).await?)
 }
 
-async fn reload(State(engine): Shared) -> Reply {
-    tagged_result(ask(engine, Engine::reload).await?)
+async fn apply(
+    State(engine): Shared,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+    Given(new): Given<ApplyRequest>,
+) -> Reply {
+    let seen = if_match(&headers)?;
+    tagged_result(ask(engine, move |engine| engine.by(caller.who).apply(&new, seen.as_deref())).await?)
+}
+
+async fn reload(State(engine): Shared, Extension(caller): Extension<Caller>) -> Reply {
+    tagged_result(ask(engine, move |engine| engine.by(caller.who).reload()).await?)
+}
+
+async fn confirm(State(engine): Shared, Extension(caller): Extension<Caller>, Given(why): Given<WhyRequest>) -> Reply {
+    let Caller { who, opened, .. } = caller;
+    tagged_result(ask(engine, move |engine| engine.by(who).confirm(opened, why.reason.as_deref())).await?)
+}
+
+async fn rollback(State(engine): Shared, Extension(caller): Extension<Caller>, Given(why): Given<WhyRequest>) -> Reply {
+    tagged_result(ask(engine, move |engine| engine.by(caller.who).rollback(why.reason.as_deref())).await?)
+}
+
+async fn quarantine(
+    State(engine): Shared,
+    Extension(caller): Extension<Caller>,
+    Given(request): Given<QuarantineRequest>,
+) -> Reply {
+    tagged_result(ask(engine, move |engine| engine.by(caller.who).quarantine(&request)).await?)
+}
+
+async fn release(
+    State(engine): Shared,
+    Extension(caller): Extension<Caller>,
+    Asked(query): Asked<QuarantineQuery>,
+) -> Reply {
+    let QuarantineQuery { target, reason } = query;
+    tagged_result(ask(engine, move |engine| engine.by(caller.who).release(&target, reason.as_deref())).await?)
+}
+
+/// It changes no policy, but the counters: whoever only reads may not.
+async fn selftest(State(engine): Shared, Given(request): Given<SelftestRequest>) -> Reply {
+    tagged_result(ask(engine, move |engine| engine.selftest(request)).await?)
+}
+
+async fn history(State(engine): Shared, Asked(query): Asked<HistoryQuery>) -> Reply {
+    Ok(axum::Json(ask(engine, move |engine| engine.history(&query)).await??).into_response())
+}
+
+async fn verify_history(State(engine): Shared, Asked(query): Asked<VerifyQuery>) -> Reply {
+    Ok(axum::Json(ask(engine, move |engine| engine.verify_history(&query)).await??).into_response())
 }
 
 async fn exposition(State(engine): Shared) -> Reply {

@@ -76,7 +76,7 @@ pub async fn serve_control(listener: UnixListener, engine: Arc<Engine>) {
             Ok((stream, _)) => match Peer::of(stream.as_fd()) {
                 Ok(peer) => {
                     let access = peer.access(Groups::of_machine());
-                    serve(stream, router.clone().layer(Extension(Caller { peer, access })), slot);
+                    serve(stream, router.clone().layer(Extension(Caller::new(peer, access))), slot);
                 }
                 Err(error) => {
                     tracing::warn!("a connection was closed, for the kernel does not say whose it is: {error}");

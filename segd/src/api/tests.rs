@@ -35,7 +35,7 @@ impl Answered {
 
 async fn connected(house: &House, access: Access) -> UnixStream {
     let (ours, theirs) = UnixStream::pair().unwrap();
-    let caller = Caller { peer: Peer { pid: 1, uid: 1000, gids: vec![1000] }, access };
+    let caller = Caller::new(Peer { pid: 1, uid: 1000, gids: vec![1000] }, access);
     let router = routes::control(Arc::clone(&house.engine)).layer(Extension(caller));
     serve(theirs, router, slot(&Arc::new(Semaphore::new(1))).await);
     ours

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use jiff::Timestamp;
 
-use super::Clock;
+use super::{Clock, Cut};
 
 /// The machine that a policy is compiled for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +13,8 @@ pub struct Facts {
     pub host: Vec<IpAddr>,
     /// The guarded interfaces.
     pub interfaces: Vec<InterfaceFact>,
+    /// Who is cut off.
+    pub cuts: Vec<Cut>,
     /// When it is compiled.
     pub now: Timestamp,
     /// Wall clock and jiffies at one moment.

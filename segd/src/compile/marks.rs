@@ -15,6 +15,8 @@ pub(super) enum Mark {
     Zone(Strength, u16),
     /// Flags of [`Place`], on top of whatever else holds.
     Flags(u32),
+    /// The number of the mark of a cut-off host, in the place of that of a shorter prefix.
+    Cut(u32),
 }
 
 /// Which of equal prefixes holds: the weakest first.
@@ -105,6 +107,7 @@ impl Mark {
         match self {
             Self::Zone(_, number) => place & !0xffff | number as u32,
             Self::Flags(flags) => place | flags,
+            Self::Cut(number) => place & !(Place::CUTS << Place::CUT_SHIFT) | number << Place::CUT_SHIFT,
         }
     }
 }

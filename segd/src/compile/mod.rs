@@ -4,6 +4,7 @@
 mod addresses;
 mod clock;
 mod compare;
+mod cuts;
 mod facts;
 mod image;
 mod marks;
@@ -23,6 +24,7 @@ mod tests;
 
 pub use clock::Clock;
 pub use compare::{Change, compare};
+pub use cuts::{Cut, Whom};
 
 pub use facts::{Facts, InterfaceFact};
 pub use image::{HostPages, Image, NoRoom};
@@ -53,6 +55,9 @@ pub enum CompileError {
         "no number is left for rule {0}: there may be {MAX_RULES} rules; join rules that differ in their zones only"
     )]
     TooManyRules(String),
+    /// The marks of cut-off hosts have run out.
+    #[error("more than 255 quarantines end at different times; release some, or give several one end")]
+    TooManyCuts,
     /// The policy was not checked.
     #[error("{place}: zone {zone} is not defined; define it under zones, or correct its name")]
     UnknownZone {
@@ -70,12 +75,14 @@ pub enum CompileError {
 /// Too many zones or rules, or a zone that the policy does not define.
 pub fn compile(policy: &Policy, facts: &Facts, registry: &mut Registry) -> Result<Image, CompileError> {
     registry.enter(policy)?;
-    let marks = marks::gather(policy, facts, registry)?;
+    let mut marks = marks::gather(policy, facts, registry)?;
+    let ends = cuts::mark(&mut marks, facts, registry)?;
     let plan = Plan::make(policy, facts, registry)?;
     let mut store = PageStore::default();
     let (v4, v6) = addresses::lay(&mut store, &marks);
     let slots = Slots::lay(&mut store, &plan, &facts.clock);
-    let (pairs, failsafe) = pairs::lay(&mut store, &plan, &slots);
+    let quarantine = ends.lay(&mut store, &facts.clock);
+    let (pairs, failsafe) = pairs::lay(&mut store, &plan, &slots, quarantine);
     let seen = seen::lay(&mut store, policy, facts, registry);
     let flags = if policy.mode == Mode::Audit { Root::AUDIT } else { 0 } | if plan.wide() { Root::WIDE } else { 0 };
     let root = Root { generation: 0, v4, v6, pairs, seen, failsafe, flags, essentials: essentials(policy) };

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use segd_common::image::{Locator, PAGE_WORDS, Ref, rule_set};
+use segd_common::image::{Locator, PAGE_WORDS, Ref, rule_set, zone};
 
 use super::leaf_of;
 use super::pages::{Kind, PageStore, Record};
@@ -12,13 +12,14 @@ use super::slots::Slots;
 use super::strength::Segment;
 
 /// Lays everything between two zones and a slot; returns the pair trie and the failsafe's rule set.
-pub(super) fn lay(store: &mut PageStore, plan: &Plan, slots: &Slots) -> (Ref, Locator) {
+/// `quarantine` is the row of the zone that has no addresses.
+pub(super) fn lay(store: &mut PageStore, plan: &Plan, slots: &Slots, quarantine: Vec<(u16, Ref)>) -> (Ref, Locator) {
     let mut services = Services { store, slots, known: HashMap::new() };
     let records: Vec<Record> = plan.sets.iter().map(|set| services.record(set)).collect();
     let failsafe = plan.failsafe.as_ref().map(|set| services.record(set));
     let failsafe = failsafe.map_or(Locator::NONE, |record| store.pack(Kind::RuleSets, &[(record, 0)])[0]);
     let sets = lay_sets(store, plan, &records);
-    (lay_rows(store, plan, &sets), failsafe)
+    (lay_rows(store, plan, &sets, quarantine), failsafe)
 }
 
 /// Packs the rule sets in the order of the first pair of zones that has them; returns them by index.
@@ -49,7 +50,7 @@ fn by_number(plan: &Plan) -> Vec<usize> {
     order
 }
 
-fn lay_rows(store: &mut PageStore, plan: &Plan, sets: &[Locator]) -> Ref {
+fn lay_rows(store: &mut PageStore, plan: &Plan, sets: &[Locator], quarantine: Vec<(u16, Ref)>) -> Ref {
     let wide = plan.wide();
     let mut known: HashMap<*const u32, Ref> = HashMap::new();
     let mut rows = Vec::with_capacity(plan.rows.len());
@@ -63,6 +64,10 @@ fn lay_rows(store: &mut PageStore, plan: &Plan, sets: &[Locator]) -> Ref {
             by_zone(store, wide, Kind::Locators, entries, Ref::leaf(0))
         });
         rows.push((zone.number, laid));
+    }
+    if !quarantine.is_empty() {
+        let row = by_zone(store, wide, Kind::Locators, quarantine.into_iter(), Ref::leaf(0));
+        rows.push((zone::QUARANTINE, row));
     }
     by_zone(store, wide, Kind::Locators, rows.into_iter(), Ref::leaf(0))
 }

@@ -65,7 +65,7 @@ pub(super) fn read(set: &MapSet, clock: &Clock) -> Result<Counters, DatapathErro
     Ok(Counters { pairs: pairs(set)?, rules: rules(set, clock)?, events_lost: lost(set)? })
 }
 
-fn pairs(set: &MapSet) -> Result<Vec<PairCounters>, DatapathError> {
+pub(super) fn pairs(set: &MapSet) -> Result<Vec<PairCounters>, DatapathError> {
     let map = set.per_cpu::<[u64; PAIR_WORDS]>("PAIR_COUNTERS")?;
     let counted = |slot: u32| match map.get(&slot, 0) {
         Ok(values) => Ok(sum(&values)),

@@ -18,10 +18,12 @@ mod ledger;
 mod links;
 mod object;
 mod pin;
+mod probe;
 mod publish;
 mod raw;
 mod route;
 mod seat;
+mod selector;
 mod set;
 mod share;
 mod sizes;
@@ -41,6 +43,8 @@ pub use error::DatapathError;
 pub use events::{Event, Events};
 pub use flows::{Flow, Occupancy};
 pub use kernel::Attachment;
+pub use probe::Probed;
+pub use publish::{Fallback, Published};
 pub use sizes::Sizes;
 
 pub use crate::interfaces::Hook;
@@ -133,23 +137,44 @@ impl Datapath {
     /// # Errors
     /// The image finds no room; the old one stays in force.
     pub fn publish(&mut self, image: &Image) -> Result<u32, DatapathError> {
-        let generation = self.place(image).inspect_err(|_| self.step_back())?;
+        self.publish_with(image, None).map(|published| published.generation)
+    }
+
+    /// Puts an image in force until a deadline, by the same one store. Past it the programs take the fallback, whoever is
+    /// still alive; [`Datapath::confirm`] keeps them from it.
+    ///
+    /// # Errors
+    /// The images find no room together; the old one stays in force.
+    pub fn publish_until(&mut self, image: &Image, fallback: Fallback<'_>) -> Result<Published, DatapathError> {
+        self.publish_with(image, Some(fallback))
+    }
+
+    /// Lets the image in force hold for good.
+    ///
+    /// # Errors
+    /// The map of the control value is not there.
+    pub fn confirm(&mut self) -> Result<(), DatapathError> {
+        publish::confirm(&mut self.set, &mut self.placed)
+    }
+
+    fn publish_with(&mut self, image: &Image, fallback: Option<Fallback<'_>>) -> Result<Published, DatapathError> {
+        let published = self.place(image, fallback).inspect_err(|_| self.step_back())?;
         if matches!(self.moving, Moving::Leaving)
             && let Err(error) = self.leave()
         {
             tracing::error!("{error}; the old programs go on there, and the next reload tries again");
         }
-        Ok(generation)
+        Ok(published)
     }
 
     /// Publishes into the set, and puts that in force if it was not yet.
-    fn place(&mut self, image: &Image) -> Result<u32, DatapathError> {
-        let generation = publish::publish(&mut self.set, &mut self.placed, image)?;
+    fn place(&mut self, image: &Image, fallback: Option<Fallback<'_>>) -> Result<Published, DatapathError> {
+        let published = publish::publish(&mut self.set, &mut self.placed, image, fallback)?;
         if matches!(self.moving, Moving::Making(_)) {
             self.folders.commit()?;
             self.moving = Moving::Leaving;
         }
-        Ok(generation)
+        Ok(published)
     }
 
     /// Gives up the set that was being made; the one before it, which was enforced all along, is ours again.
@@ -297,6 +322,14 @@ impl Datapath {
     #[must_use]
     pub fn program(&self, name: &str) -> Option<BorrowedFd<'_>> {
         self.set.program(name)
+    }
+
+    /// Runs a frame through the loaded program of a hook, as if it came in by this interface. It is counted like any other.
+    ///
+    /// # Errors
+    /// The kernel does not run it.
+    pub fn probe(&self, frame: &[u8], ifindex: u32, hook: Hook) -> Result<Probed, DatapathError> {
+        probe::run(&self.set, frame, ifindex, hook)
     }
 
     /// The ring of events. There is one reader.

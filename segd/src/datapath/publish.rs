@@ -3,15 +3,14 @@
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{Ordering, fence};
 
 use segd_common::control::{Control, ROOTS};
-use segd_common::image::{PAGE_WORDS, Page};
+use segd_common::image::{PAGE_WORDS, Page, Root};
 
 use super::DatapathError;
 use super::raw::{Mapping, wait_for_programs};
 use super::set::MapSet;
-use crate::compile::Image;
+use crate::compile::{Image, NoRoom};
 
 /// What stands where in the image map. It knows pages by their hash and asks the map for the rest: a second copy of a large
 /// policy would weigh more than all else of the daemon.
@@ -21,6 +20,8 @@ pub(super) struct Placed {
     hasher: RandomState,
     /// Pages that hold nothing. The last is taken first.
     free: Vec<u32>,
+    /// Pages of the current image; empty until this daemon has published one.
+    current: HashSet<u32>,
 }
 
 const EMPTY: Page = Page([0; PAGE_WORDS]);
@@ -31,7 +32,8 @@ impl Placed {
     /// connections, and to the other one they had better be places of nothing.
     pub(super) fn read(set: &MapSet) -> Result<Self, DatapathError> {
         let image = set.image()?;
-        let mut placed = Self { known: HashMap::new(), hasher: RandomState::new(), free: Vec::new() };
+        let mut placed =
+            Self { known: HashMap::new(), hasher: RandomState::new(), free: Vec::new(), current: HashSet::new() };
         for number in (1..image.len() as u32).rev() {
             match image.get(number as usize) {
                 Some(page) if *page != EMPTY => placed.note(page, number),
@@ -69,47 +71,122 @@ impl Placed {
     }
 }
 
-/// Places an image, makes it the current one, and clears what only the one before it used.
-pub(super) fn publish(set: &mut MapSet, placed: &mut Placed, image: &Image) -> Result<u32, DatapathError> {
+/// What holds again if nobody confirms the image beside it in time.
+#[derive(Clone, Copy)]
+pub struct Fallback<'a> {
+    /// The policy.
+    pub image: &'a Image,
+    /// Jiffies from which on it holds.
+    pub deadline: u64,
+}
+
+/// The generations that were given out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// Of the image that holds now.
+    pub generation: u32,
+    /// Of the one that holds past the deadline; it is the higher one, so that generations only grow.
+    pub fallback: Option<u32>,
+}
+
+/// Places an image, makes it the current one, and clears what only the ones before it used. With a fallback, that one is
+/// placed beside it, and the programs themselves take it past the deadline.
+pub(super) fn publish(
+    set: &mut MapSet,
+    placed: &mut Placed,
+    image: &Image,
+    fallback: Option<Fallback<'_>>,
+) -> Result<Published, DatapathError> {
     let pages = set.image()?;
-    let mut used = HashSet::new();
-    let mut added = HashSet::new();
-    let root = image.place(|page| {
-        let number = if let Some(number) = placed.find(&pages, page) {
-            number
-        } else {
-            let number = placed.free.pop()?;
-            pages.write(number as usize, *page);
-            placed.note(page, number);
-            added.insert(number);
-            number
-        };
-        used.insert(number);
-        Some(number)
-    });
-    let mut root = match root {
-        Ok(root) => root,
+    let mut room = Room { pages: &pages, placed, added: HashSet::new() };
+    let laid =
+        room.lay(image).and_then(|own| Ok((own, fallback.map(|fallback| room.lay(fallback.image)).transpose()?)));
+    let (own, other) = match laid {
+        Ok(laid) => laid,
         Err(no_room) => {
+            let added = room.added;
             placed.clear(&pages, |number| !added.contains(number));
             return Err(no_room.into());
         }
     };
-    let mut control = set.control.read(0).ok_or(DatapathError::Missing("CONTROL"))?;
-    let current = (control.selector & 0xff) as usize % ROOTS;
-    let next = (current + 1) % ROOTS;
-    root.generation = following(control.roots[current].generation.max(set.last_generation));
-    control.roots[next] = root;
-    set.control.write(0, control);
-    // The root has to be whole before the selector names it.
-    fence(Ordering::SeqCst);
-    control.selector = Control::selector(next as u8, next as u8, 0);
-    set.control.write(0, control);
-    // In force from here on, whatever comes: pages are only cleared once nobody can still read them.
-    match wait_for_programs() {
-        Ok(()) => placed.clear(&pages, |number| used.contains(number)),
-        Err(error) => tracing::warn!("old pages of the policy are kept: cannot wait for running programs: {error}"),
+    let control = set.control.read(0).ok_or(DatapathError::Missing("CONTROL"))?;
+    let generation = following(newest(&control, set.last_generation));
+    let (next, spare) = spare_places(control.selector);
+    set.control.write_root(next, Root { generation, ..own.root });
+    let mut used = own.used.clone();
+    let (selector, fallback) = match (other, fallback) {
+        (Some(other), Some(Fallback { deadline, .. })) => {
+            let behind = following(generation);
+            set.control.write_root(spare, Root { generation: behind, ..other.root });
+            used.extend(other.used);
+            (Control::selector(next as u8, spare as u8, deadline.clamp(1, LAST_DEADLINE)), Some(behind))
+        }
+        _ => (Control::selector(next as u8, next as u8, 0), None),
+    };
+    set.control.select(selector);
+    placed.current = own.used;
+    clear_unused(&pages, placed, &used);
+    Ok(Published { generation, fallback })
+}
+
+/// Makes the current image hold whatever the deadline was, and clears what only its fallback used.
+pub(super) fn confirm(set: &mut MapSet, placed: &mut Placed) -> Result<(), DatapathError> {
+    let control = set.control.read(0).ok_or(DatapathError::Missing("CONTROL"))?;
+    let current = (control.selector & 0xff) as u8;
+    set.control.select(Control::selector(current, current, 0));
+    let used = placed.current.clone();
+    clear_unused(&set.image()?, placed, &used);
+    Ok(())
+}
+
+/// The selector has 48 bits for a deadline: thousands of years of jiffies.
+const LAST_DEADLINE: u64 = (1 << 48) - 1;
+
+/// Two places for roots that no packet can be looking at: neither the current one nor what it falls back to.
+fn spare_places(selector: u64) -> (usize, usize) {
+    let taken = [(selector & 0xff) as usize % ROOTS, (selector >> 8 & 0xff) as usize % ROOTS];
+    let mut free = (0..ROOTS).map(|step| (taken[0] + 1 + step) % ROOTS).filter(|place| !taken.contains(place));
+    // There are four places, and at the most two are taken.
+    (free.next().unwrap_or(0), free.next().unwrap_or(0))
+}
+
+/// The last generation that was given out: a connection may still carry it.
+fn newest(control: &Control, carried: u32) -> u32 {
+    control.roots.iter().map(|root| root.generation).fold(carried, u32::max)
+}
+
+/// An image in its place: where it begins, and the pages that it uses.
+struct Laid {
+    root: Root,
+    used: HashSet<u32>,
+}
+
+/// The map while images are laid into it.
+struct Room<'a> {
+    pages: &'a Mapping<Page>,
+    placed: &'a mut Placed,
+    /// Pages that were not there before.
+    added: HashSet<u32>,
+}
+
+impl Room<'_> {
+    fn lay(&mut self, image: &Image) -> Result<Laid, NoRoom> {
+        let mut used = HashSet::new();
+        let root = image.place(|page| {
+            let number = if let Some(number) = self.placed.find(self.pages, page) {
+                number
+            } else {
+                let number = self.placed.free.pop()?;
+                self.pages.write(number as usize, *page);
+                self.placed.note(page, number);
+                self.added.insert(number);
+                number
+            };
+            used.insert(number);
+            Some(number)
+        })?;
+        Ok(Laid { root, used })
     }
-    Ok(root.generation)
 }
 
 /// The generation behind one; 0 and the mark of an entry that is being written are left out.
@@ -117,5 +194,49 @@ const fn following(generation: u32) -> u32 {
     match generation.wrapping_add(1) {
         0 | u32::MAX => 1,
         next => next,
+    }
+}
+
+/// Pages are only cleared once nobody can still read them.
+fn clear_unused(pages: &Mapping<Page>, placed: &mut Placed, used: &HashSet<u32>) {
+    match wait_for_programs() {
+        Ok(()) => placed.clear(pages, |number| used.contains(number)),
+        Err(error) => tracing::warn!("old pages of the policy are kept: cannot wait for running programs: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_root_never_takes_a_place_that_packets_look_at() {
+        for current in 0..ROOTS as u8 {
+            for previous in 0..ROOTS as u8 {
+                let (next, spare) = spare_places(Control::selector(current, previous, 7));
+                let places = [current as usize, previous as usize];
+                assert!(next != spare && !places.contains(&next) && !places.contains(&spare), "{current} {previous}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_generation_is_never_given_out_twice() {
+        let root = |generation| Root { generation, ..Root::default() };
+        let roots = [root(3), root(9), root(8), root(2)];
+        let control = Control {
+            selector: Control::selector(2, 1, 50),
+            seed: 0,
+            adopt_until: 0,
+            bucket_mask: 0,
+            hz: 100,
+            zones: 0,
+            event_rate: 0,
+            roots,
+        };
+        assert_eq!(control.root(49).map(|root| root.generation), Some(8));
+        assert_eq!(control.root(50).map(|root| root.generation), Some(9), "past the deadline the fallback holds");
+        assert_eq!(following(newest(&control, 0)), 10, "not 9, though 8 is the current one");
+        assert_eq!(following(newest(&control, 20)), 21);
     }
 }

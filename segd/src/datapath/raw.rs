@@ -46,7 +46,7 @@ impl<T> Mapping<T> {
         self.len
     }
 
-    fn place(&self, index: usize) -> Option<*mut T> {
+    pub(super) fn place(&self, index: usize) -> Option<*mut T> {
         // SAFETY: below `len`, so inside the mapping.
         (index < self.len).then(|| unsafe { self.base.as_ptr().add(index) })
     }

@@ -58,7 +58,7 @@ const TC_WHOLE: [&str; 2] = ["segd_ingress_whole", "segd_egress_whole"];
 
 /// Programs and maps, open.
 pub(super) struct MapSet {
-    ebpf: Ebpf,
+    pub(super) ebpf: Ebpf,
     /// Where this load pins what its programs call.
     pub(super) called: PathBuf,
     pub(super) sizes: Sizes,

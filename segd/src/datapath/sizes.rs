@@ -45,6 +45,17 @@ impl Sizes {
         }
     }
 
+    /// Room for two policies at one time.
+    #[must_use]
+    pub fn with(self, other: &Self) -> Self {
+        Self {
+            zones: self.zones.max(other.zones),
+            rules: self.rules.max(other.rules),
+            pages: (self.pages + other.pages).next_power_of_two(),
+            ..self
+        }
+    }
+
     /// Pairs of zones.
     pub(super) const fn pairs(&self) -> u32 {
         self.zones * self.zones

@@ -12,7 +12,7 @@ use super::judge::{Written, compiled, report};
 use super::refusal::Refusal;
 use super::writer::Core;
 use crate::api::types::{
-    AllowRequest, Applied, CheckReport, DiffLine, DiffReport, PairRequest, PolicyText, RuleChanged,
+    AllowRequest, Applied, ApplyRequest, CheckReport, DiffLine, DiffReport, PairRequest, PolicyText, RuleChanged,
 };
 use crate::compile::{Facts, compare};
 use crate::config::dropin::{self, DropinError};
@@ -20,6 +20,7 @@ use crate::config::{Source, read_sources};
 use crate::policy::{Mode, PairMode, Policy, Rule, ZoneName};
 use crate::state::FileError;
 use crate::state::file::Prepared;
+use crate::state::pending::beside;
 
 /// Mode of a zone file that is new.
 const FILE_MODE: u32 = 0o644;
@@ -60,34 +61,45 @@ impl Core {
         if reason.trim().is_empty() {
             return Err(Refusal::bad(format!("revoking {id} needs a reason"), "give one with --reason"));
         }
-        let place = match self.rule(id) {
-            Some(rule) => rule.place.clone(),
-            None => {
-                return Err(Refusal::NotFound {
-                    detail: format!("there is no rule {id}"),
-                    mend: "segctl rules lists them".to_owned(),
-                });
-            }
-        };
-        if Path::new(&place.file) != self.dropin() {
-            let detail = format!(
-                "rule {id} is written by hand in {}, line {}; segctl never touches that file",
-                place.file, place.line
-            );
-            return Err(Refusal::bad(
-                detail,
-                format!("remove it there, then segctl reload (or segctl apply {})", place.file),
-            ));
-        }
+        self.own_rule(id, "remove it")?;
         let Applied { generation, .. } = self.edit(|text| dropin::remove_rule(text, id))?;
         tracing::info!("rule {id} was revoked: {reason}");
         Ok(RuleChanged { id: id.to_owned(), generation })
     }
 
+    /// Gives a rule of the drop-in file another end, and puts that in force.
+    pub(super) fn extend(&mut self, id: &str, expires: Timestamp) -> Result<RuleChanged, Refusal> {
+        if expires <= Timestamp::now() {
+            let mend = "name a time to come; segctl revoke ends the rule at once";
+            return Err(Refusal::bad(format!("{expires} lies in the past"), mend));
+        }
+        self.own_rule(id, &format!("write expires: {expires}"))?;
+        let Applied { generation, .. } = self.edit(|text| dropin::set_expiry(text, id, expires))?;
+        Ok(RuleChanged { id: id.to_owned(), generation })
+    }
+
+    /// A rule that is not in the drop-in file is not ours to change: `instead` says what to do by hand.
+    fn own_rule(&self, id: &str, instead: &str) -> Result<(), Refusal> {
+        let Some(Rule { place, .. }) = self.rule(id) else {
+            return Err(Refusal::NotFound {
+                detail: format!("there is no rule {id}"),
+                mend: "segctl rules lists them".to_owned(),
+            });
+        };
+        if Path::new(&place.file) == self.dropin() {
+            return Ok(());
+        }
+        let detail = format!(
+            "rule {id} is written by hand in {}, line {}; segctl never touches that file",
+            place.file, place.line
+        );
+        Err(Refusal::bad(detail, format!("{instead} there, then segctl reload (or segctl apply {})", place.file)))
+    }
+
     /// Sets the mode of one pair of zones in the drop-in file and puts it in force.
     pub(super) fn set_pair(&mut self, request: &PairRequest) -> Result<Applied, Refusal> {
         self.known_pair(request)?;
-        let PairRequest { from, to, mode, preview: _, since: _ } = request;
+        let PairRequest { from, to, mode, .. } = request;
         self.would_hold(request)?;
         let applied = self.edit(|text| dropin::set_pair(text, from, to, Some(*mode)))?;
         tracing::info!("from {from} to {to} the mode is {mode} now");
@@ -96,7 +108,7 @@ impl Core {
 
     /// A mode that something written by hand overrides is refused, instead of being taken without effect.
     fn would_hold(&self, request: &PairRequest) -> Result<(), Refusal> {
-        let PairRequest { from, to, mode, preview: _, since: _ } = request;
+        let PairRequest { from, to, mode, .. } = request;
         let policy = &self.force.written.policy;
         if (policy.mode, *mode) == (Mode::Audit, Mode::Enforce) {
             let detail = "the whole policy is in audit mode, which no pair can leave alone";
@@ -129,13 +141,20 @@ impl Core {
     }
 
     /// Puts a whole zone file in force and in the place of `zones.yaml`. The old one is kept beside it.
-    pub(super) fn apply(&mut self, new: PolicyText) -> Result<Applied, Refusal> {
+    pub(super) fn apply(&mut self, request: &ApplyRequest) -> Result<Applied, Refusal> {
+        self.not_pending()?;
+        let ApplyRequest { name, text, confirm_secs, .. } = request;
         // First under the name that the caller knows it by, so that faults speak of that file.
-        Written::read(self.with_main(new.clone())?)?;
-        let main = PolicyText { name: self.config.display().to_string(), text: new.text };
+        Written::read(self.with_main(PolicyText { name: name.clone(), text: text.clone() })?)?;
+        let main = PolicyText { name: self.config.display().to_string(), text: text.clone() };
         let written = Written::read(self.with_main(main.clone())?)?;
+        self.keeps_caller(&written, request)?;
+        if let Some(secs) = confirm_secs {
+            let file = Prepared::new(&self.config, main.text.as_bytes(), FILE_MODE)?;
+            return self.try_out(written, *secs, || Ok(file.commit()?));
+        }
         let previous = match fs::read(&self.config) {
-            Ok(old) => Some(Prepared::new(&self.previous(), &old, FILE_MODE)?),
+            Ok(old) => Some(Prepared::new(&beside(&self.config, "previous"), &old, FILE_MODE)?),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => {
                 return Err(Refusal::Failed(format!("cannot read {} to keep it: {error}", self.config.display())));
@@ -146,6 +165,16 @@ impl Core {
             previous.map_or(Ok(()), Prepared::commit)?;
             Ok(file.commit()?)
         })
+    }
+
+    /// Compiles `written` once ahead to ask it whether the caller stays connected.
+    fn keeps_caller(&self, written: &Written, request: &ApplyRequest) -> Result<(), Refusal> {
+        if request.caller.is_none() || request.force {
+            return Ok(());
+        }
+        let facts = self.facts_now();
+        let judged = compiled(&written.policy, &facts, &self.registry)?;
+        self.stays_reachable(&judged, &facts, request)
     }
 
     /// Faults, warnings and tests of a zone file in the place of ours.
@@ -198,6 +227,7 @@ impl Core {
     /// Edits the drop-in file and puts the outcome in force. Whatever else was edited on the disk meanwhile is not
     /// taken along: it may be half-written, and it is not what was asked for.
     fn edit(&mut self, edit: impl FnOnce(&str) -> Result<String, DropinError>) -> Result<Applied, Refusal> {
+        self.not_pending()?;
         let mut sources = read_sources(&self.config)?;
         if sources != self.force.written.sources {
             return Err(Refusal::Changed {
@@ -219,12 +249,6 @@ impl Core {
     /// The file that belongs to `segctl`.
     fn dropin(&self) -> PathBuf {
         self.config.parent().unwrap_or(Path::new("")).join(dropin::FILE)
-    }
-
-    fn previous(&self) -> PathBuf {
-        let mut name = self.config.as_os_str().to_owned();
-        name.push(".previous");
-        name.into()
     }
 }
 

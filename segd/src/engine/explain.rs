@@ -30,9 +30,14 @@ impl Core {
             }
         };
         same_family(src, dst, service)?;
-        let answer = self.kernel.answer(&Question { src, dst, service });
-        let answer = answer.map_err(|error| Refusal::Failed(format!("cannot read the policy in force: {error}")))?;
+        let answer = self.answer(&Question { src, dst, service })?;
         Ok(self.explanation(answer, service))
+    }
+
+    /// What the packet path would do, by the image that it reads.
+    pub(super) fn answer(&self, question: &Question) -> Result<Answer, Refusal> {
+        let answer = self.kernel.answer(question);
+        answer.map_err(|error| Refusal::Failed(format!("cannot read the policy in force: {error}")))
     }
 
     fn explanation(&self, answer: Answer, service: Service) -> Explanation {
@@ -98,7 +103,7 @@ impl Core {
     }
 
     /// An address that belongs to `zone` and to nothing sharper, and that is not `other`.
-    fn member(&self, zone: &str, ipv6: bool, other: Option<IpAddr>) -> Option<IpAddr> {
+    pub(super) fn member(&self, zone: &str, ipv6: bool, other: Option<IpAddr>) -> Option<IpAddr> {
         let policy = &self.force.written.policy;
         let of_family = |address: &IpAddr| address.is_ipv6() == ipv6 && Some(*address) != other;
         if zone == ZoneName::HOST {
@@ -119,7 +124,7 @@ impl Core {
 }
 
 /// Where a member of `network` could be found: its first addresses, and those just behind whatever is carved out of it.
-fn candidates(policy: &Policy, network: IpNet) -> Vec<IpAddr> {
+pub(super) fn candidates(policy: &Policy, network: IpNet) -> Vec<IpAddr> {
     let carved = policy.zones.iter().flat_map(|zone| &zone.networks).chain(&policy.failsafe.from);
     let behind = carved
         .filter(|inner| network.contains(*inner) && **inner != network)
@@ -141,7 +146,7 @@ fn after(address: IpAddr, steps: u8) -> Option<IpAddr> {
 }
 
 /// Addresses that no ordinary packet comes from.
-fn special(address: IpAddr) -> bool {
+pub(super) fn special(address: IpAddr) -> bool {
     let this_network = matches!(address, IpAddr::V4(address) if address.octets()[0] == 0 || address.is_broadcast() || address.octets()[0] >= 240);
     this_network || address.is_unspecified() || address.is_loopback() || address.is_multicast()
 }
@@ -194,6 +199,9 @@ impl Asked<'_> {
             (Verdict::Allow, Reason::Audit) => self.of_audit(answer.would),
             (Verdict::Allow, _) => self.of_allowed(rule),
             (Verdict::Deny, Reason::NoRule | Reason::Expired) => self.of_denied(),
+            (Verdict::Deny, Reason::Quarantined) => {
+                vec!["segctl quarantine lists who is cut off; segctl release ADDR lets them back".to_owned()]
+            }
             (Verdict::Deny, reason) => vec![format!("no rule changes this: {}", reason.name())],
         }
     }

@@ -8,24 +8,30 @@ use std::sync::{Arc, Mutex};
 use jiff::Timestamp;
 use tempfile::TempDir;
 
-use super::Engine;
 use super::guarding::Machine;
 use super::judge::Written;
 use super::kernel::Kernel;
 use super::writer::{Core, Parts};
+use super::{Acting, Engine};
 use crate::api::types::{ExplainQuery, Explanation, Verdict};
 use crate::compile::{Answer, Clock, Freed, Image, Question, Registry};
 use crate::config::read_sources;
-use crate::datapath::{Attachment, Counters, DatapathError, Enforced, Flow, Occupancy, Sizes};
+use crate::datapath::{
+    Attachment, Counters, DatapathError, Enforced, Fallback, Flow, Occupancy, Probed, Published, Sizes,
+};
+use crate::history::Who;
 use crate::interfaces::{Change, Hook, Kind, Link};
 use crate::seen::{Seen, Told};
 use crate::state::StateDir;
+use crate::state::quarantine::Quarantine;
 
 /// What the kernel of paper was told.
 #[derive(Default)]
 pub(super) struct Paper {
     image: Option<Image>,
     pub(super) generation: u32,
+    /// Holds past its deadline, with the generation behind the current one.
+    fallback: Option<PaperFallback>,
     pub(super) attached: BTreeMap<u32, (String, Hook)>,
     /// Taken off behind the engine's back.
     torn_off: BTreeSet<u32>,
@@ -37,6 +43,19 @@ pub(super) struct Paper {
     pub(super) cleared: Vec<Freed>,
 }
 
+struct PaperFallback {
+    image: Image,
+    deadline: u64,
+}
+
+impl Paper {
+    /// Whether the kernel went back by itself.
+    fn is_back(&self) -> bool {
+        let now = Clock::detached(Timestamp::now()).jiffies;
+        self.fallback.as_ref().is_some_and(|fallback| now >= fallback.deadline)
+    }
+}
+
 #[derive(Clone, Default)]
 pub(super) struct PaperKernel(pub(super) Arc<Mutex<Paper>>);
 
@@ -46,7 +65,8 @@ impl Kernel for PaperKernel {
     }
 
     fn generation(&self) -> u32 {
-        self.0.lock().unwrap().generation
+        let paper = self.0.lock().unwrap();
+        paper.generation + u32::from(paper.is_back())
     }
 
     fn make_room(&mut self, _sizes: &Sizes) -> Result<(), DatapathError> {
@@ -56,8 +76,28 @@ impl Kernel for PaperKernel {
     fn publish(&mut self, image: &Image) -> Result<u32, DatapathError> {
         let mut paper = self.0.lock().unwrap();
         paper.image = Some(image.clone());
-        paper.generation += 1;
+        paper.generation += 1 + u32::from(paper.fallback.take().is_some());
         Ok(paper.generation)
+    }
+
+    fn publish_until(&mut self, image: &Image, fallback: Fallback<'_>) -> Result<Published, DatapathError> {
+        let generation = self.publish(image)?;
+        let later = PaperFallback { image: fallback.image.clone(), deadline: fallback.deadline };
+        self.0.lock().unwrap().fallback = Some(later);
+        Ok(Published { generation, fallback: Some(generation + 1) })
+    }
+
+    fn confirm(&mut self) -> Result<(), DatapathError> {
+        self.0.lock().unwrap().fallback = None;
+        Ok(())
+    }
+
+    fn probe(&self, frame: &[u8], _ifindex: u32, _hook: Hook) -> Result<Probed, DatapathError> {
+        // The addresses of an IPv4 frame, asked as the daemon's own probe asks.
+        let address = |at: usize| std::net::Ipv4Addr::from(<[u8; 4]>::try_from(&frame[at..at + 4]).unwrap());
+        let service = "udp/9".parse().unwrap();
+        let answer = self.answer(&Question { src: address(26).into(), dst: address(30).into(), service })?;
+        Ok(Probed { passes: answer.verdict == segd_common::reason::Verdict::Allow, reasons: vec![answer.reason] })
     }
 
     fn interface_slot(&mut self, ifindex: u32, _name: &str) -> u16 {
@@ -116,8 +156,12 @@ impl Kernel for PaperKernel {
     }
 
     fn answer(&self, question: &Question) -> Result<Answer, DatapathError> {
-        let now = Clock::detached(Timestamp::now()).jiffies;
-        Ok(self.0.lock().unwrap().image.as_ref().unwrap().answer(question, now))
+        let paper = self.0.lock().unwrap();
+        let image = match &paper.fallback {
+            Some(fallback) if paper.is_back() => &fallback.image,
+            _ => paper.image.as_ref().unwrap(),
+        };
+        Ok(image.answer(question, Clock::detached(Timestamp::now()).jiffies))
     }
 }
 
@@ -163,10 +207,22 @@ impl House {
         machine.apply(Change::Addresses(["10.30.0.200".parse().unwrap()].into()));
         let state = StateDir::open(&dir.path().join("state")).unwrap();
         let written = Written::read(read_sources(&config).unwrap()).unwrap();
-        let parts = Parts { config, state, registry: Registry::default(), kernel: Box::new(paper.clone()), machine };
+        let parts = Parts {
+            config,
+            state,
+            registry: Registry::default(),
+            quarantine: Quarantine::default(),
+            kernel: Box::new(paper.clone()),
+            machine,
+        };
         let seen = Seen::open(&dir.path().join("state"), &Told::default());
         let engine = Arc::new(Engine::new(Core::start(parts, written).unwrap(), seen));
         Self { dir, paper, engine }
+    }
+
+    /// The engine in the hands of an admin.
+    pub(crate) fn admin(&self) -> Acting<'_> {
+        self.engine.by(Who { uid: 0, loginuid: Some(1000), user: "alice".into() })
     }
 
     pub(super) fn config(&self) -> PathBuf {

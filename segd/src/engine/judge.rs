@@ -70,8 +70,16 @@ fn compile_and_test(
     let mut registry = registry.clone();
     let image = compile(policy, facts, &mut registry)
         .map_err(|error| Refusal::Failed(format!("cannot compile the policy: {error}")))?;
+    // A policy is not at fault for somebody being cut off: its tests speak of it alone.
+    let alone = if facts.cuts.is_empty() {
+        image.clone()
+    } else {
+        let facts = Facts { cuts: Vec::new(), ..facts.clone() };
+        compile(policy, &facts, &mut registry)
+            .map_err(|error| Refusal::Failed(format!("cannot compile the policy: {error}")))?
+    };
     let compiled =
-        Compiled { policy, image: &image, registry: &registry, now: facts.now, now_jiffies: facts.clock.jiffies };
+        Compiled { policy, image: &alone, registry: &registry, now: facts.now, now_jiffies: facts.clock.jiffies };
     let tests = claims::run(compiled);
     Ok((image, registry, tests))
 }
@@ -85,6 +93,7 @@ pub fn check(sources: Vec<Source>) -> CheckReport {
         &Facts {
             host: Vec::new(),
             interfaces: Vec::new(),
+            cuts: Vec::new(),
             now: Timestamp::now(),
             clock: Clock::detached(Timestamp::now()),
         },

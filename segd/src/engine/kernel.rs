@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use crate::compile::{Answer, Clock, Freed, Image, Question};
-use crate::datapath::{Counters, Datapath, DatapathError, Enforced, Flow, Occupancy, Sizes};
+use crate::datapath::{
+    Counters, Datapath, DatapathError, Enforced, Fallback, Flow, Occupancy, Probed, Published, Sizes,
+};
 use crate::interfaces::{Hook, Link};
 
 /// The kernel side of one instance. See [`Datapath`] for what each call promises.
@@ -12,6 +14,9 @@ pub(super) trait Kernel: Send {
     fn generation(&self) -> u32;
     fn make_room(&mut self, sizes: &Sizes) -> Result<(), DatapathError>;
     fn publish(&mut self, image: &Image) -> Result<u32, DatapathError>;
+    fn publish_until(&mut self, image: &Image, fallback: Fallback<'_>) -> Result<Published, DatapathError>;
+    fn confirm(&mut self) -> Result<(), DatapathError>;
+    fn probe(&self, frame: &[u8], ifindex: u32, hook: Hook) -> Result<Probed, DatapathError>;
     fn interface_slot(&mut self, ifindex: u32, name: &str) -> u16;
     fn attach(&mut self, link: &Link, hook: Hook) -> Result<(), DatapathError>;
     fn detach(&mut self, ifindex: u32) -> Result<(), DatapathError>;
@@ -40,6 +45,18 @@ impl Kernel for Datapath {
 
     fn publish(&mut self, image: &Image) -> Result<u32, DatapathError> {
         Self::publish(self, image)
+    }
+
+    fn publish_until(&mut self, image: &Image, fallback: Fallback<'_>) -> Result<Published, DatapathError> {
+        Self::publish_until(self, image, fallback)
+    }
+
+    fn confirm(&mut self) -> Result<(), DatapathError> {
+        Self::confirm(self)
+    }
+
+    fn probe(&self, frame: &[u8], ifindex: u32, hook: Hook) -> Result<Probed, DatapathError> {
+        Self::probe(self, frame, ifindex, hook)
     }
 
     fn interface_slot(&mut self, ifindex: u32, name: &str) -> u16 {

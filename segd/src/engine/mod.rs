@@ -11,17 +11,20 @@ use self::events::{EventLog, wanted};
 use self::names::Names;
 use self::writer::Core;
 use crate::api::types::{
-    AllowRequest, Amiss, Applied, CheckReport, DiffReport, ExplainQuery, Explanation, FlowLine, FlowsQuery,
-    InterfaceStatus, MatrixCell, PairTraffic, PolicyText, PolicyView, RuleChanged, RuleView, ServiceView, Status,
-    ZoneView,
+    Amiss, CheckReport, DiffReport, ExplainQuery, Explanation, FlowLine, FlowsQuery, HistoryEntry, HistoryQuery,
+    HistoryReport, InterfaceStatus, MatrixCell, PairTraffic, PolicyText, PolicyView, QuarantineView, RuleView,
+    SelftestReport, SelftestRequest, ServiceView, Status, VerifyQuery, ZoneView,
 };
 use crate::datapath::Event;
+use crate::history::Who;
 use crate::interfaces::Change;
 use crate::metrics::Scrape;
 use crate::seen::Seen;
 
+mod acting;
 mod change;
 mod claims;
+mod confirm;
 mod events;
 mod explain;
 mod grants;
@@ -32,17 +35,23 @@ mod judge;
 mod kernel;
 mod names;
 mod numbers;
+mod probe;
+mod quarantine;
 mod refusal;
 mod report;
 mod seen;
+mod selftest;
 mod shadow;
 mod start;
 mod status;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod trial_tests;
 mod views;
 mod writer;
 
+pub use acting::Acting;
 pub use events::{Followed, Follower};
 pub use guarding::Machine;
 pub use judge::check;
@@ -59,6 +68,7 @@ pub struct Engine {
 
 /// An answer, and the `ETag` of the policy that it speaks of.
 #[derive(Clone, Debug)]
+#[must_use]
 pub struct Tagged<T> {
     /// The answer.
     pub value: T,
@@ -98,7 +108,10 @@ impl Engine {
     /// Is every guarded interface enforced, by which hook, which generation; anything amiss first.
     pub fn status(&self) -> Tagged<Status> {
         let seen = self.seen.amiss();
-        self.read(|core| core.status(seen))
+        self.write(|core| {
+            core.settle();
+            core.status(seen)
+        })
     }
 
     /// What keeps this machine from being guarded; empty when the kernel says that all is well.
@@ -161,35 +174,32 @@ impl Engine {
         self.read(|core| core.diff(new))
     }
 
-    /// Adds a rule. `if_match`: the `ETag` of the policy that the caller saw.
-    pub fn allow(&self, request: &AllowRequest, if_match: Option<&str>) -> Tagged<Result<RuleChanged, Refusal>> {
-        self.change(if_match, |core| core.allow(request))
+    /// The engine in the hands of `who`: everything that changes the policy goes this way.
+    #[must_use]
+    pub fn by(&self, who: Who) -> Acting<'_> {
+        Acting { engine: self, who }
     }
 
-    /// Takes a rule away.
-    pub fn revoke(&self, id: &str, reason: &str, if_match: Option<&str>) -> Tagged<Result<RuleChanged, Refusal>> {
-        self.change(if_match, |core| core.revoke(id, reason))
+    /// Who changed what, the oldest first; with `last` only so many, the latest.
+    pub fn history(&self, query: &HistoryQuery) -> Result<Vec<HistoryEntry>, Refusal> {
+        let mut entries = self.core().history.entries().map_err(|error| Refusal::Failed(error.to_string()))?;
+        let first = query.last.map_or(0, |last| entries.len().saturating_sub(last));
+        Ok(entries.split_off(first))
     }
 
-    /// Puts a whole zone file in force and in the place of ours.
-    pub fn apply(&self, new: PolicyText, if_match: Option<&str>) -> Tagged<Result<Applied, Refusal>> {
-        self.change(if_match, |core| core.apply(new))
+    /// Who is cut off.
+    pub fn quarantined(&self) -> Tagged<Vec<QuarantineView>> {
+        self.read(|core| core.quarantine.0.clone())
     }
 
-    /// Reads the files on the disk again.
-    pub fn reload(&self) -> Tagged<Result<Applied, Refusal>> {
-        self.write(Core::reload)
+    /// Runs crafted frames through the loaded programs; they are counted.
+    pub fn selftest(&self, request: SelftestRequest) -> Tagged<Result<SelftestReport, Refusal>> {
+        self.read(|core| core.selftest(request))
     }
 
-    fn change<T>(
-        &self,
-        if_match: Option<&str>,
-        change: impl FnOnce(&mut Core) -> Result<T, Refusal>,
-    ) -> Tagged<Result<T, Refusal>> {
-        self.write(|core| {
-            core.expect(if_match)?;
-            change(core).inspect_err(|refusal| core.count_refusal(refusal))
-        })
+    /// Whether the history is what was written.
+    pub fn verify_history(&self, query: &VerifyQuery) -> Result<HistoryReport, Refusal> {
+        self.core().history.verify(query.head.as_deref()).map_err(|error| Refusal::Failed(error.to_string()))
     }
 
     /// Recent events and open connections, the oldest first.
@@ -220,12 +230,12 @@ impl Engine {
 
     /// Takes news of the machine in.
     pub fn machine_changed(&self, changes: Vec<Change>) {
-        self.write(|core| core.machine_changed(changes));
+        let _ = self.write(|core| core.machine_changed(changes));
     }
 
     /// Looks at what nobody tells: the wall clock, and interfaces that could not be guarded. Every few seconds.
     pub fn tick(&self) {
-        self.write(Core::tick);
+        let _ = self.write(Core::tick);
     }
 }
 

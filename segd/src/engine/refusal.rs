@@ -29,6 +29,14 @@ pub enum Refusal {
     /// Tests of the policy fail.
     #[error("{}", failed_tests(.0))]
     Tests(Vec<TestView>),
+    /// The caller would not reach this machine any more.
+    #[error("{detail}; {mend}")]
+    CutsCaller {
+        /// Which connection would be cut.
+        detail: String,
+        /// How to go on.
+        mend: String,
+    },
     /// Somebody else changed the policy meanwhile.
     #[error("{detail}; {mend}")]
     Changed {
@@ -76,6 +84,7 @@ impl From<Refusal> for Problem {
             Refusal::BadRequest { detail, mend } => (ProblemKind::BadRequest, detail, mend),
             Refusal::NotFound { detail, mend } => (ProblemKind::NotFound, detail, mend),
             Refusal::Changed { detail, mend } => (ProblemKind::PolicyChanged, detail, mend),
+            Refusal::CutsCaller { detail, mend } => (ProblemKind::PolicyRefused, detail, mend),
             Refusal::Failed(detail) => {
                 (ProblemKind::Failed, detail, "look at the daemon's log and at segctl status".to_owned())
             }

@@ -97,25 +97,9 @@ impl Engine {
         })
     }
 
-    /// Sets the mode of a pair, or only shows what `enforce` would have dropped.
-    pub fn set_pair(&self, request: &PairRequest, if_match: Option<&str>) -> Tagged<Result<PairReport, Refusal>> {
-        let report = self.would_drop(request);
-        if request.preview {
-            return self.read(|core| {
-                core.known_pair(request)?;
-                Ok(PairReport { generation: core.force.generation, ..report? })
-            });
-        }
-        self.change(if_match, |core| {
-            let report = report?;
-            let applied = core.set_pair(request)?;
-            Ok(PairReport { applied: true, generation: applied.generation, ..report })
-        })
-    }
-
     /// What the audit mode let pass between a pair of zones: the counters' sum, and connections by class.
-    fn would_drop(&self, request: &PairRequest) -> Result<PairReport, Refusal> {
-        let PairRequest { from, to, mode, preview: _, since } = request;
+    pub(super) fn would_drop(&self, request: &PairRequest) -> Result<PairReport, Refusal> {
+        let PairRequest { from, to, mode, preview: _, since, reason: _ } = request;
         let since = since.unwrap_or_else(|| Timestamp::now() - LOOK_BACK);
         let meant = |asked: &str, zone: &str| asked == ZoneName::ANY || asked == zone;
         let of_pair = |from_zone: &str, to_zone: &str| meant(from, from_zone) && meant(to, to_zone);

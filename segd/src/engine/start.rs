@@ -19,6 +19,7 @@ use crate::datapath::{Datapath, DatapathError, Events, Sizes};
 use crate::interfaces::{Guard, Instance, InstanceError};
 use crate::seen::{Seen, Told};
 use crate::state::lock::{Lock, LockError};
+use crate::state::quarantine::Quarantine;
 use crate::state::{StateDir, StateError};
 
 /// Where one instance lives.
@@ -91,8 +92,11 @@ pub struct Started {
     pub locks: [Lock; 2],
 }
 
-/// Reads and checks the zone file of an instance, every fault at once.
-pub fn read_policy(config: &Path) -> Result<CheckedPolicy, StartError> {
+/// Reads and checks the zone file of an instance, every fault at once. If a policy was on trial when the last daemon
+/// ended, its zone file makes way for the old one first.
+pub fn read_policy(folders: &Folders) -> Result<CheckedPolicy, StartError> {
+    let taken_back = take_back(folders)?;
+    let config = &folders.config;
     // `load` also finds what is wrong around the files, which their texts alone don't tell.
     let notes = load(config).map_err(|faults| StartError::Policy(faults.into()))?.warnings;
     let sources = read_sources(config).map_err(|faults| StartError::Policy(faults.into()))?;
@@ -100,37 +104,71 @@ pub fn read_policy(config: &Path) -> Result<CheckedPolicy, StartError> {
     for note in &notes {
         tracing::warn!("{}", note.render(false));
     }
-    Ok(CheckedPolicy(written))
+    Ok(CheckedPolicy { written, taken_back })
+}
+
+/// Puts the old zone file back. Nobody can confirm any more: the daemon that asked for it is gone.
+fn take_back(folders: &Folders) -> Result<bool, StartError> {
+    if !folders.state.exists() {
+        return Ok(false);
+    }
+    let state = StateDir::open(&folders.state)?;
+    let Some(marker) = state.load_pending()? else { return Ok(false) };
+    may_start()?;
+    // A daemon at work has its trial in hand.
+    let _lock = Lock::take(&folders.state)?;
+    let back = marker.restore().and_then(|()| state.clear_pending());
+    back.map_err(|error| StartError::Failed(error.into()))?;
+    tracing::warn!(
+        "a policy was on trial until {:.0}, and segd ended before it was confirmed; {} is the old one again",
+        marker.confirm_by,
+        marker.config.display()
+    );
+    Ok(true)
 }
 
 /// A policy that has no faults; its tests are still to be run.
-pub struct CheckedPolicy(Written);
+pub struct CheckedPolicy {
+    written: Written,
+    /// A policy on trial was taken back for it.
+    taken_back: bool,
+}
 
 impl Engine {
     /// Puts `policy` in force on `machine`, over whatever an earlier daemon left in the kernel.
     pub fn start(folders: &Folders, policy: CheckedPolicy, machine: Machine) -> Result<Started, StartError> {
-        let CheckedPolicy(written) = policy;
+        let CheckedPolicy { written, taken_back } = policy;
         may_start()?;
         let state = StateDir::open(&folders.state)?;
         fs::create_dir_all(&folders.bpffs)
             .map_err(|source| StartError::Pins { path: folders.bpffs.clone(), source })?;
         let locks = [Lock::take(&folders.bpffs)?, Lock::take(&folders.state)?];
         let registry = state.load_registry(is_pinned(&folders.bpffs))?;
-        let sizes = rehearse(&written, &machine, &registry)?;
+        let quarantine = state.load_quarantine()?;
+        let sizes = rehearse(&written, &machine, &registry, &quarantine)?;
         let mut datapath = Datapath::open(&folders.bpffs, &sizes)?;
         let adopted = datapath.adopted();
         let events = datapath.events()?;
         let names = Names { registry: registry.clone(), ..Names::default() };
         let seen = Seen::open(state.path(), &Told::of(&datapath.counters()?, &names));
-        let parts = Parts { config: folders.config.clone(), state, registry, kernel: Box::new(datapath), machine };
+        let parts =
+            Parts { config: folders.config.clone(), state, registry, quarantine, kernel: Box::new(datapath), machine };
         let mut core = Core::start(parts, written).map_err(StartError::Failed)?;
+        if taken_back {
+            core.note_taken_back();
+        }
         core.fallback = Some(Guard::install(instance(&folders.bpffs)?, &core.admission()));
         Ok(Started { engine: Self::new(core, seen), events, adopted, locks })
     }
 }
 
 /// Compiles and tests the policy before the kernel is touched, and finds out how much room it needs there.
-fn rehearse(written: &Written, machine: &Machine, registry: &Registry) -> Result<Sizes, StartError> {
+fn rehearse(
+    written: &Written,
+    machine: &Machine,
+    registry: &Registry,
+    quarantine: &Quarantine,
+) -> Result<Sizes, StartError> {
     let fact = |(slot, link): (u16, &crate::interfaces::Link)| InterfaceFact {
         name: link.name.clone(),
         ifindex: link.index,
@@ -138,7 +176,13 @@ fn rehearse(written: &Written, machine: &Machine, registry: &Registry) -> Result
     };
     let interfaces = (1..).zip(machine.guarded(&written.policy.interfaces)).map(fact).collect();
     let host = machine.addresses.iter().copied().collect();
-    let facts = Facts { host, interfaces, now: Timestamp::now(), clock: Clock::detached(Timestamp::now()) };
+    let facts = Facts {
+        host,
+        interfaces,
+        cuts: quarantine.cuts(),
+        now: Timestamp::now(),
+        clock: Clock::detached(Timestamp::now()),
+    };
     judge(&written.policy, &facts, registry).map(|judged| judged.sizes).map_err(StartError::Policy)
 }
 

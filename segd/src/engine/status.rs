@@ -58,7 +58,8 @@ impl Core {
     pub(super) fn health(&self) -> Vec<Amiss> {
         let generation = self.kernel.generation();
         let mut amiss = Vec::new();
-        if generation != self.force.generation {
+        let gone_back = self.pending.as_ref().is_some_and(|pending| pending.fallback == generation);
+        if generation != self.force.generation && !gone_back {
             amiss.push(Amiss {
                 what: format!(
                     "the kernel enforces generation {generation}, not {} as was published",
@@ -104,6 +105,8 @@ impl Core {
             amiss,
             generation: self.kernel.generation(),
             since: Some(self.force.since),
+            pending: self.pending_view(),
+            quarantined: self.quarantine.0.clone(),
             started: self.started,
             mode: policy.mode,
             interfaces,

@@ -7,7 +7,10 @@ use segd_common::reason::Reason;
 
 use super::Refusal;
 use super::house::{House, ZONES, link};
-use crate::api::types::{AllowRequest, ExplainQuery, FlowsQuery, Names, PairRequest, PolicyText, State, Verdict};
+use crate::api::types::{
+    AllowRequest, ApplyRequest, ExplainQuery, ExtendRequest, FlowsQuery, HistoryQuery, Names, PairRequest, PolicyText,
+    State, Verdict,
+};
 use crate::compile::Freed;
 use crate::datapath::Event;
 use crate::interfaces::{Change, Hook, Kind};
@@ -43,7 +46,7 @@ fn at_start_the_policy_is_published_and_every_interface_but_loopback_is_guarded(
 fn a_bad_file_changes_nothing_is_counted_and_shown() {
     let house = House::new();
     fs::write(house.config(), "version: 1\nzones: { dev: { networks: [10.0.0.1/24] } }\n").unwrap();
-    assert!(matches!(house.engine.reload().value, Err(Refusal::Faults(_))));
+    assert!(matches!(house.admin().reload().value, Err(Refusal::Faults(_))));
     assert_eq!(house.generation(), 1);
     assert!(house.passes("10.30.0.9", "10.20.0.1", "tcp/5432"));
     assert_eq!(house.engine.scrape().unwrap().apply_errors, 1);
@@ -51,7 +54,7 @@ fn a_bad_file_changes_nothing_is_counted_and_shown() {
     assert_eq!(status.state, State::Enforcing);
     assert!(status.amiss[0].what.contains("refused at the last reload"), "{:?}", status.amiss);
     fs::write(house.config(), ZONES).unwrap();
-    assert_eq!(house.engine.reload().value.unwrap().generation, 2);
+    assert_eq!(house.admin().reload().value.unwrap().generation, 2);
     assert_eq!(house.engine.status().value.amiss, []);
 }
 
@@ -59,7 +62,7 @@ fn a_bad_file_changes_nothing_is_counted_and_shown() {
 fn a_policy_whose_tests_fail_is_refused_and_the_test_is_named() {
     let house = House::new();
     fs::write(house.config(), ZONES.replace("services: [tcp/5432]", "services: [tcp/5433]")).unwrap();
-    let Err(Refusal::Tests(tests)) = house.engine.reload().value else { panic!("not refused for its tests") };
+    let Err(Refusal::Tests(tests)) = house.admin().reload().value else { panic!("not refused for its tests") };
     assert_eq!(tests.len(), 1);
     assert_eq!(tests[0].claim, "10.30.0.9 to 10.20.0.1 tcp/5432: expect allow");
     assert_eq!(tests[0].found, "denied (no-rule) from dev to ledger");
@@ -70,7 +73,7 @@ fn a_policy_whose_tests_fail_is_refused_and_the_test_is_named() {
 fn allow_adds_a_rule_to_the_drop_in_and_revoke_takes_it_away() {
     let house = House::new();
     assert!(!house.passes("10.30.0.1", "10.20.0.1", "tcp/22"));
-    let added = house.engine.allow(&ssh(None), None).value.unwrap();
+    let added = house.admin().allow(&ssh(None), None).value.unwrap();
     assert_eq!((added.id.as_str(), added.generation), ("admin-ledger-tcp-22", 2));
     assert!(
         house.dropin().contains("admin-ledger-tcp-22") && house.dropin().contains("Maintenance"),
@@ -79,10 +82,10 @@ fn allow_adds_a_rule_to_the_drop_in_and_revoke_takes_it_away() {
     );
     assert_eq!(house.explain("10.30.0.1", "10.20.0.1", "tcp/22").rule.as_deref(), Some("admin-ledger-tcp-22"));
     assert_eq!(fs::read_to_string(house.config()).unwrap(), ZONES);
-    let again = house.engine.allow(&ssh(None), None).value.unwrap();
+    let again = house.admin().allow(&ssh(None), None).value.unwrap();
     assert_eq!(again.id, "admin-ledger-tcp-22-2");
     for id in ["admin-ledger-tcp-22", "admin-ledger-tcp-22-2"] {
-        house.engine.revoke(id, "done", None).value.unwrap();
+        house.admin().revoke(id, "done", None).value.unwrap();
     }
     assert!(!house.passes("10.30.0.1", "10.20.0.1", "tcp/22"));
     assert!(!house.dropin().contains("Maintenance"));
@@ -90,21 +93,45 @@ fn allow_adds_a_rule_to_the_drop_in_and_revoke_takes_it_away() {
 }
 
 #[test]
+fn a_rule_gets_another_end_where_segctl_wrote_it_and_nowhere_else() {
+    let house = House::new();
+    let until = |hours| Timestamp::now() + SignedDuration::from_hours(hours);
+    let extend = |id: &str, hours| {
+        house.admin().extend(id, &ExtendRequest { expires: until(hours), reason: Some("longer".into()) }, None).value
+    };
+    house.admin().allow(&ssh(Some("endless")), None).value.unwrap();
+    house.admin().allow(&AllowRequest { expires: Some(until(1)), ..ssh(Some("brief")) }, None).value.unwrap();
+    for id in ["endless", "brief"] {
+        extend(id, 8).unwrap();
+        let rules = house.engine.rules().value.unwrap();
+        let end = rules.iter().find(|rule| rule.id == id).unwrap().expires.unwrap();
+        assert!(end > until(7) && end <= until(8), "{id}: {end}");
+    }
+    let by_hand = extend("dev-reads-ledger", 8).unwrap_err().to_string();
+    assert!(by_hand.contains("zones.yaml, line 7") && by_hand.contains("write expires: "), "{by_hand}");
+    assert!(matches!(extend("no-such", 8), Err(Refusal::NotFound { .. })));
+    assert!(matches!(extend("brief", -1), Err(Refusal::BadRequest { .. })));
+    let last = house.engine.history(&HistoryQuery { last: Some(1) }).unwrap().remove(0);
+    assert_eq!((last.verb.as_str(), last.object.as_deref(), last.user.as_str()), ("extend", Some("brief"), "alice"));
+    assert_ne!(last.before.unwrap()["expires"], last.after.unwrap()["expires"]);
+}
+
+#[test]
 fn a_rule_that_makes_no_policy_is_refused_and_never_written() {
     let house = House::new();
     let nobody = AllowRequest { to: Names::One("nowhere".into()), ..ssh(None) };
-    assert!(matches!(house.engine.allow(&nobody, None).value, Err(Refusal::Faults(_))));
+    assert!(matches!(house.admin().allow(&nobody, None).value, Err(Refusal::Faults(_))));
     assert_eq!((house.dropin(), house.generation()), (String::new(), 1));
-    let taken = house.engine.allow(&ssh(Some("dev-reads-ledger")), None).value.unwrap_err();
+    let taken = house.admin().allow(&ssh(Some("dev-reads-ledger")), None).value.unwrap_err();
     assert!(matches!(taken, Refusal::BadRequest { .. }), "{taken}");
 }
 
 #[test]
 fn a_hand_written_rule_is_not_revoked_but_its_place_is_named() {
     let house = House::new();
-    let refused = house.engine.revoke("dev-reads-ledger", "old", None).value.unwrap_err().to_string();
+    let refused = house.admin().revoke("dev-reads-ledger", "old", None).value.unwrap_err().to_string();
     assert!(refused.contains("zones.yaml, line 7"), "{refused}");
-    assert!(matches!(house.engine.revoke("no-such", "old", None).value, Err(Refusal::NotFound { .. })));
+    assert!(matches!(house.admin().revoke("no-such", "old", None).value, Err(Refusal::NotFound { .. })));
     assert_eq!(house.generation(), 1);
 }
 
@@ -112,8 +139,8 @@ fn a_hand_written_rule_is_not_revoked_but_its_place_is_named() {
 fn a_change_made_for_another_policy_than_the_one_in_force_is_refused() {
     let house = House::new();
     let seen = house.engine.policy().etag;
-    house.engine.allow(&ssh(Some("first")), Some(&format!("\"{seen}\""))).value.unwrap();
-    let late = house.engine.allow(&ssh(Some("second")), Some(&format!("\"{seen}\""))).value.unwrap_err();
+    house.admin().allow(&ssh(Some("first")), Some(&format!("\"{seen}\""))).value.unwrap();
+    let late = house.admin().allow(&ssh(Some("second")), Some(&format!("\"{seen}\""))).value.unwrap_err();
     assert!(matches!(late, Refusal::Changed { .. }), "{late}");
     assert_eq!(house.engine.scrape().unwrap().apply_errors, 0, "nobody's policy was at fault");
 }
@@ -122,7 +149,7 @@ fn a_change_made_for_another_policy_than_the_one_in_force_is_refused() {
 fn edits_on_the_disk_that_are_not_in_force_are_not_taken_along() {
     let house = House::new();
     fs::write(house.config(), format!("{ZONES}# half a thought\n")).unwrap();
-    let refused = house.engine.allow(&ssh(None), None).value.unwrap_err();
+    let refused = house.admin().allow(&ssh(None), None).value.unwrap_err();
     assert!(matches!(refused, Refusal::Changed { .. }) && refused.to_string().contains("zones.yaml"), "{refused}");
 }
 
@@ -136,18 +163,20 @@ fn apply_replaces_the_zone_file_and_keeps_the_old_one() {
     let line = &diff.newly_pass[0];
     assert_eq!((line.from_zone.as_str(), line.to_zone.as_str(), line.service.as_str()), ("dev", "ledger", "tcp/80"));
     assert_eq!(line.rule.as_deref(), Some("dev-reads-ledger"));
-    assert_eq!(house.engine.apply(new, None).value.unwrap().generation, 2);
+    assert_eq!(house.admin().apply(&ApplyRequest::of(new), None).value.unwrap().generation, 2);
     assert_eq!(fs::read_to_string(house.config()).unwrap(), text);
     assert_eq!(fs::read_to_string(house.dir.path().join("zones.yaml.previous")).unwrap(), ZONES);
     assert!(house.passes("10.30.0.9", "10.20.0.1", "tcp/80"));
-    house.engine.allow(&ssh(None), None).value.unwrap();
+    house.admin().allow(&ssh(None), None).value.unwrap();
 }
 
 #[test]
 fn an_apply_with_faults_names_the_callers_file_and_leaves_everything() {
     let house = House::new();
     let bad = PolicyText { name: "new.yaml".into(), text: ZONES.replace("to: ledger", "to: leger") };
-    let Err(Refusal::Faults(faults)) = house.engine.apply(bad, None).value else { panic!("not refused") };
+    let Err(Refusal::Faults(faults)) = house.admin().apply(&ApplyRequest::of(bad), None).value else {
+        panic!("not refused")
+    };
     assert_eq!(faults.faults[0].file, "new.yaml");
     assert_eq!(fs::read_to_string(house.config()).unwrap(), ZONES);
     assert!(!house.dir.path().join("zones.yaml.previous").exists());
@@ -169,7 +198,7 @@ fn what_an_earlier_daemon_guarded_and_the_policy_no_longer_wants_is_let_go() {
     let house = House::new();
     house.paper.0.lock().unwrap().attached.insert(44, ("gone0".into(), Hook::Tc));
     fs::write(house.config(), format!("{ZONES}interfaces:\n  - name: wan*\n")).unwrap();
-    house.engine.reload().value.unwrap();
+    house.admin().reload().value.unwrap();
     assert_eq!(house.attached(), [("wan0".to_owned(), Hook::Xdp)]);
     assert_eq!(house.engine.status().value.interfaces.len(), 1);
 }
@@ -242,14 +271,21 @@ fn questions_that_make_no_sense_are_refused() {
 #[test]
 fn a_preview_of_a_pair_changes_nothing_and_the_real_thing_does() {
     let house = House::new();
-    let audit = PairRequest { from: "dev".into(), to: "ledger".into(), mode: Mode::Audit, preview: false, since: None };
-    assert!(house.engine.set_pair(&audit, None).value.unwrap().applied);
+    let audit = PairRequest {
+        from: "dev".into(),
+        to: "ledger".into(),
+        mode: Mode::Audit,
+        preview: false,
+        since: None,
+        reason: None,
+    };
+    assert!(house.admin().set_pair(&audit, None).value.unwrap().applied);
     assert_eq!(house.explain("dev", "ledger", "tcp/22").reason, "audit");
     let enforce = PairRequest { mode: Mode::Enforce, preview: true, ..audit };
-    let preview = house.engine.set_pair(&enforce, None).value.unwrap();
+    let preview = house.admin().set_pair(&enforce, None).value.unwrap();
     assert_eq!((preview.applied, preview.generation), (false, 2));
     assert_eq!(house.explain("dev", "ledger", "tcp/22").reason, "audit");
-    house.engine.set_pair(&PairRequest { preview: false, ..enforce }, None).value.unwrap();
+    house.admin().set_pair(&PairRequest { preview: false, ..enforce }, None).value.unwrap();
     assert_eq!(house.explain("dev", "ledger", "tcp/22").reason, "no-rule");
 }
 
@@ -270,7 +306,7 @@ fn a_file_that_cannot_be_put_in_its_place_takes_the_policy_back_with_it() {
     // A folder in the place of the file makes the rename fail, after the kernel has the new policy.
     fs::create_dir(house.dir.path().join("zones.yaml.previous")).unwrap();
     let new = PolicyText { name: "new.yaml".into(), text: ZONES.replace("[tcp/5432]", "[tcp/5432, tcp/80]") };
-    let refused = house.engine.apply(new, None).value.unwrap_err();
+    let refused = house.admin().apply(&ApplyRequest::of(new), None).value.unwrap_err();
     assert!(matches!(&refused, Refusal::Failed(detail) if detail.contains("zones.yaml.previous")), "{refused}");
     assert_eq!(house.generation(), 3, "published, and taken back");
     assert!(!house.passes("10.30.0.9", "10.20.0.1", "tcp/80"));
@@ -281,7 +317,7 @@ fn a_file_that_cannot_be_put_in_its_place_takes_the_policy_back_with_it() {
 #[test]
 fn numbers_of_new_rules_are_kept_before_the_kernel_counts_by_them() {
     let house = House::new();
-    house.engine.allow(&ssh(Some("fresh")), None).value.unwrap();
+    house.admin().allow(&ssh(Some("fresh")), None).value.unwrap();
     let registry = StateDir::open(&house.dir.path().join("state")).unwrap().load_registry(true).unwrap();
     assert!(registry.rule_number("fresh").is_some());
 }
@@ -291,7 +327,7 @@ fn tests_speak_of_the_policy_as_it_will_be_enforced() {
     let house = House::new();
     let denied = "  - { from: 10.30.0.9, to: 10.20.0.1, service: tcp/22, expect: deny }\n";
     fs::write(house.config(), format!("{ZONES}{denied}mode: audit\n")).unwrap();
-    assert_eq!(house.engine.reload().value.unwrap().tests, 2);
+    assert_eq!(house.admin().reload().value.unwrap().tests, 2);
     assert_eq!(house.explain("10.30.0.9", "10.20.0.1", "tcp/22").reason, "audit");
 }
 
@@ -299,8 +335,8 @@ fn tests_speak_of_the_policy_as_it_will_be_enforced() {
 fn a_test_of_reach_names_the_rule_that_lets_somebody_else_in() {
     let house = House::new();
     fs::write(house.config(), format!("{ZONES}  - {{ reach: ledger, only_from: [dev] }}\n")).unwrap();
-    assert_eq!(house.engine.reload().value.unwrap().tests, 2);
-    let Err(Refusal::Tests(tests)) = house.engine.allow(&ssh(Some("back-door")), None).value else {
+    assert_eq!(house.admin().reload().value.unwrap().tests, 2);
+    let Err(Refusal::Tests(tests)) = house.admin().allow(&ssh(Some("back-door")), None).value else {
         panic!("not refused")
     };
     assert_eq!(tests[0].claim, "ledger is reached only from dev");
@@ -315,14 +351,15 @@ fn a_test_of_reach_names_the_rule_that_lets_somebody_else_in() {
 #[test]
 fn a_mode_that_something_written_by_hand_overrides_is_refused() {
     let house = House::new();
-    let request = |mode| PairRequest { from: "dev".into(), to: "ledger".into(), mode, preview: false, since: None };
+    let request =
+        |mode| PairRequest { from: "dev".into(), to: "ledger".into(), mode, preview: false, since: None, reason: None };
     fs::write(house.config(), format!("{ZONES}pairs:\n  - {{ from: dev, to: ledger, mode: enforce }}\n")).unwrap();
-    house.engine.reload().value.unwrap();
-    let refused = house.engine.set_pair(&request(Mode::Audit), None).value.unwrap_err().to_string();
+    house.admin().reload().value.unwrap();
+    let refused = house.admin().set_pair(&request(Mode::Audit), None).value.unwrap_err().to_string();
     assert!(refused.contains("zones.yaml:16:5"), "{refused}");
     fs::write(house.config(), format!("{ZONES}mode: audit\n")).unwrap();
-    house.engine.reload().value.unwrap();
-    let refused = house.engine.set_pair(&request(Mode::Enforce), None).value.unwrap_err().to_string();
+    house.admin().reload().value.unwrap();
+    let refused = house.admin().set_pair(&request(Mode::Enforce), None).value.unwrap_err().to_string();
     assert!(refused.contains("audit mode"), "{refused}");
 }
 
@@ -333,9 +370,9 @@ fn after_days(days: i64) -> Timestamp {
 #[test]
 fn a_revoked_rule_gives_up_its_number_after_a_month_and_the_next_one_gets_it_without_its_counts() {
     let house = House::new();
-    let add = |id| drop(house.engine.allow(&ssh(Some(id)), None).value.unwrap());
+    let add = |id| drop(house.admin().allow(&ssh(Some(id)), None).value.unwrap());
     add("first");
-    house.engine.revoke("first", "no longer needed", None).value.unwrap();
+    house.admin().revoke("first", "no longer needed", None).value.unwrap();
     let retire = |now| house.engine.core().retire_names(now);
     retire(after_days(29));
     assert_eq!(house.paper.0.lock().unwrap().cleared, []);
@@ -354,7 +391,7 @@ fn no_number_is_given_up_while_a_connection_or_a_policy_that_may_come_back_speak
     let house = House::new();
     let zones = ZONES.replace("  admin: { networks: [10.30.0.0/29] }\n", "");
     fs::write(house.config(), zones).unwrap();
-    house.engine.reload().value.unwrap();
+    house.admin().reload().value.unwrap();
     let admin = house.engine.core().registry.zone_id("admin").unwrap();
     let retire = || {
         house.engine.core().retire_names(after_days(40));
@@ -396,8 +433,9 @@ fn what_enforcing_would_have_dropped_comes_out_of_the_history_of_the_pair_that_i
     house.engine.take_events(&[audited(&house, 22), audited(&house, 22), audited(&house, 23)]);
     let asked = |from: &str, to: &str, since: Option<&str>| {
         let since = since.map(|time| time.parse().unwrap());
-        let request = PairRequest { from: from.into(), to: to.into(), mode: Mode::Enforce, preview: true, since };
-        house.engine.set_pair(&request, None).value.unwrap()
+        let request =
+            PairRequest { from: from.into(), to: to.into(), mode: Mode::Enforce, preview: true, since, reason: None };
+        house.admin().set_pair(&request, None).value.unwrap()
     };
     let of_pair = asked("dev", "ledger", None);
     assert_eq!((of_pair.would_drop_connections, of_pair.would_drop.len(), of_pair.applied), (3, 2, false));

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::confirm::Pending;
 use super::guarding::{Guards, Machine};
 use super::judge::{Judged, Written, judge};
 use super::kernel::Kernel;
@@ -13,8 +14,11 @@ use super::refusal::{Refusal, fault_views};
 use crate::api::types::{Applied, PolicyText};
 use crate::compile::{Clock, Facts, InterfaceFact, Registry};
 use crate::config::{Source, read_sources};
+use crate::datapath::{Fallback, Published};
+use crate::history::{History, Who};
 use crate::interfaces::{Admission, Change, Guard};
 use crate::policy::Policy;
+use crate::state::quarantine::Quarantine;
 use crate::state::{LastGood, StateDir};
 
 /// Fill of a connection table at which status warns.
@@ -28,6 +32,7 @@ pub(super) struct Parts {
     pub(super) config: PathBuf,
     pub(super) state: StateDir,
     pub(super) registry: Registry,
+    pub(super) quarantine: Quarantine,
     pub(super) kernel: Box<dyn Kernel>,
     pub(super) machine: Machine,
 }
@@ -48,6 +53,10 @@ pub(super) struct Core {
     pub(super) started: Timestamp,
     /// Policies that were refused.
     pub(super) apply_errors: u64,
+    /// A policy on trial.
+    pub(super) pending: Option<Pending>,
+    pub(super) history: History,
+    pub(super) quarantine: Quarantine,
     /// What went wrong since the last good apply, with its mend; shown by status.
     pub(super) troubles: Vec<(String, String)>,
 }
@@ -68,8 +77,10 @@ pub(super) struct InForce {
 impl Core {
     /// Puts the first policy in force and guards the machine's interfaces.
     pub(super) fn start(parts: Parts, written: Written) -> Result<Self, Refusal> {
-        let Parts { config, state, registry, mut kernel, machine } = parts;
-        let facts = gather(kernel.as_mut(), &machine, &written.policy);
+        let Parts { config, state, registry, quarantine, mut kernel, machine } = parts;
+        let history = History::new(state.path());
+        let before = state.load_last_good().map(|last| (last.digest, last.generation));
+        let facts = gather(kernel.as_mut(), &machine, &written.policy, &quarantine);
         let Judged { image, registry, tests, sizes: _ } = judge(&written.policy, &facts, &registry)?;
         state.save_registry(&registry).map_err(|error| Refusal::Failed(error.to_string()))?;
         let generation = kernel.publish(&image).map_err(|error| Refusal::Failed(error.to_string()))?;
@@ -94,6 +105,9 @@ impl Core {
             force,
             started: Timestamp::now(),
             apply_errors: 0,
+            pending: None,
+            history,
+            quarantine,
             troubles: Vec::new(),
         };
         // The image is in the kernel; here it was the largest thing of all.
@@ -101,9 +115,21 @@ impl Core {
         give_back_memory();
         core.guard_interfaces();
         core.keep_last_good();
+        core.note_start(before);
         core.note_names();
         core.retire_names(Timestamp::now());
         Ok(core)
+    }
+
+    /// Files that were changed while nobody ran are a change as well.
+    fn note_start(&mut self, before: Option<(String, u32)>) {
+        let InForce { written, generation, .. } = &self.force;
+        let after = serde_json::json!({ "etag": written.digest, "generation": generation });
+        if before.as_ref().is_some_and(|(digest, _)| *digest == written.digest) {
+            return;
+        }
+        let before = before.map(|(etag, generation)| serde_json::json!({ "etag": etag, "generation": generation }));
+        self.note(&Who::daemon(), "start", "", Some("the files on the disk"), (before, Some(after)));
     }
 
     /// Judges `written`, and puts it in force if it is good. `install` puts its files in their places once the kernel
@@ -113,11 +139,12 @@ impl Core {
         written: Written,
         install: impl FnOnce() -> Result<(), Refusal>,
     ) -> Result<Applied, Refusal> {
-        let facts = gather(self.kernel.as_mut(), &self.machine, &written.policy);
+        let facts = gather(self.kernel.as_mut(), &self.machine, &written.policy, &self.quarantine);
         let judged = judge(&written.policy, &facts, &self.registry)?;
         let tests = judged.tests;
         self.publish(judged, facts)?;
         if let Err(refusal) = install() {
+            self.pending = None;
             self.republish();
             return Err(refusal);
         }
@@ -129,23 +156,40 @@ impl Core {
         self.force.applied = self.force.since;
         self.troubles.clear();
         self.guard_interfaces();
-        self.keep_last_good();
-        self.note_names();
+        let confirm_by = self.pending_view().map(|pending| pending.confirm_by);
+        if confirm_by.is_none() {
+            self.keep_last_good();
+            self.note_names();
+        }
         give_back_memory();
         tracing::info!("generation {} is in force; {tests} of its own tests passed", self.force.generation);
-        Ok(Applied { generation: self.force.generation, warnings, tests })
+        Ok(Applied { generation: self.force.generation, warnings, tests, confirm_by })
     }
 
     /// The numbers are kept before the kernel counts by them.
     fn publish(&mut self, judged: Judged, facts: Facts) -> Result<(), Refusal> {
-        let Judged { image, registry, tests: _, sizes } = judged;
+        let fallback = self.fallback(&judged)?;
+        let Judged { image, mut registry, tests: _, mut sizes } = judged;
+        if let Some((old, _)) = &fallback {
+            // One registry for both: a number means the same under either policy.
+            registry = old.registry.clone();
+            sizes = sizes.with(&old.sizes);
+        }
         if registry != self.registry {
             self.state.save_registry(&registry).map_err(|error| Refusal::Failed(error.to_string()))?;
             self.registry = registry;
         }
-        let published = self.kernel.make_room(&sizes).and_then(|()| self.kernel.publish(&image));
-        drop(image);
-        let generation = published.map_err(|error| Refusal::Failed(error.to_string()))?;
+        let published = self.kernel.make_room(&sizes).and_then(|()| match &fallback {
+            Some((old, deadline)) => {
+                self.kernel.publish_until(&image, Fallback { image: &old.image, deadline: *deadline })
+            }
+            None => self.kernel.publish(&image).map(|generation| Published { generation, fallback: None }),
+        });
+        drop((image, fallback));
+        let Published { generation, fallback } = published.map_err(|error| Refusal::Failed(error.to_string()))?;
+        if let (Some(pending), Some(fallback)) = (&mut self.pending, fallback) {
+            pending.fallback = fallback;
+        }
         self.force.generation = generation;
         self.force.since = Timestamp::now();
         self.force.clock = facts.clock;
@@ -156,6 +200,7 @@ impl Core {
     /// Reads the files again and puts them in force. A refusal is counted, logged with every fault, and shown by
     /// status until a good policy comes.
     pub(super) fn reload(&mut self) -> Result<Applied, Refusal> {
+        self.not_pending().inspect_err(|refusal| tracing::warn!("the files were not read: {refusal}"))?;
         let sources = read_sources(&self.config).map_err(Refusal::from);
         let outcome = sources.and_then(Written::read).and_then(|written| self.put_in_force(written, || Ok(())));
         if let Err(refusal) = &outcome {
@@ -174,7 +219,13 @@ impl Core {
 
     /// Counts and logs a policy that was refused.
     pub(super) fn count_refusal(&mut self, refusal: &Refusal) {
-        if !matches!(refusal, Refusal::BadRequest { .. } | Refusal::NotFound { .. } | Refusal::Changed { .. }) {
+        if !matches!(
+            refusal,
+            Refusal::BadRequest { .. }
+                | Refusal::NotFound { .. }
+                | Refusal::Changed { .. }
+                | Refusal::CutsCaller { .. }
+        ) {
             self.apply_errors += 1;
             tracing::error!("the policy was refused, nothing was changed:\n{refusal}");
         }
@@ -182,13 +233,14 @@ impl Core {
 
     /// Takes changes of the machine in: the zone `host` follows its addresses, interfaces are guarded as they come.
     pub(super) fn machine_changed(&mut self, changes: Vec<Change>) {
+        self.settle();
         for change in changes {
             if let Change::Gone { index } = change {
                 self.guards.gone(self.kernel.as_mut(), index);
             }
             self.machine.apply(change);
         }
-        let facts = gather(self.kernel.as_mut(), &self.machine, &self.force.written.policy);
+        let facts = gather(self.kernel.as_mut(), &self.machine, &self.force.written.policy, &self.quarantine);
         if (&facts.host, &facts.interfaces) != (&self.force.facts.host, &self.force.facts.interfaces) {
             self.republish();
         }
@@ -197,6 +249,8 @@ impl Core {
 
     /// What has to be looked at now and then: a wall clock that was set, and interfaces that could not be guarded.
     pub(super) fn tick(&mut self) {
+        self.settle();
+        self.let_back();
         if self.kernel.clock().drifted_from(&self.force.clock) {
             tracing::warn!("the wall clock was set; expiry times are published anew");
             self.republish();
@@ -212,10 +266,8 @@ impl Core {
 
     /// Compiles the policy in force for the machine as it is now. Its own tests don't count here: the machine changed,
     /// not the policy.
-    fn republish(&mut self) {
-        let facts = gather(self.kernel.as_mut(), &self.machine, &self.force.written.policy);
-        let judged = super::judge::compiled(&self.force.written.policy, &facts, &self.registry);
-        let published = judged.and_then(|judged| self.publish(judged, facts));
+    pub(super) fn republish(&mut self) {
+        let published = self.publish_again();
         give_back_memory();
         match published {
             Ok(()) => tracing::info!("generation {} follows the machine", self.force.generation),
@@ -227,7 +279,14 @@ impl Core {
         }
     }
 
-    fn guard_interfaces(&mut self) {
+    /// The same, for a caller that wants to know how it went.
+    pub(super) fn publish_again(&mut self) -> Result<(), Refusal> {
+        let facts = gather(self.kernel.as_mut(), &self.machine, &self.force.written.policy, &self.quarantine);
+        let judged = super::judge::compiled(&self.force.written.policy, &facts, &self.registry)?;
+        self.publish(judged, facts)
+    }
+
+    pub(super) fn guard_interfaces(&mut self) {
         let selectors = &self.force.written.policy.interfaces;
         self.guards.sync(self.kernel.as_mut(), &self.machine, selectors);
         let admission = self.admission();
@@ -245,7 +304,7 @@ impl Core {
         Admission::new(&self.force.written.policy.interfaces, admitted)
     }
 
-    fn keep_last_good(&self) {
+    pub(super) fn keep_last_good(&self) {
         let Written { sources, digest, .. } = &self.force.written;
         let files = texts(sources);
         let last =
@@ -278,7 +337,7 @@ pub(super) fn texts(sources: &[Source]) -> Vec<PolicyText> {
 }
 
 /// What `policy` has to know of this machine to be compiled.
-fn gather(kernel: &mut dyn Kernel, machine: &Machine, policy: &Policy) -> Facts {
+pub(super) fn gather(kernel: &mut dyn Kernel, machine: &Machine, policy: &Policy, quarantine: &Quarantine) -> Facts {
     let slot = |link: &crate::interfaces::Link| InterfaceFact {
         name: link.name.clone(),
         ifindex: link.index,
@@ -288,6 +347,7 @@ fn gather(kernel: &mut dyn Kernel, machine: &Machine, policy: &Policy) -> Facts 
     Facts {
         host: machine.addresses.iter().copied().collect(),
         interfaces,
+        cuts: quarantine.cuts(),
         now: Timestamp::now(),
         clock: kernel.clock(),
     }

@@ -60,6 +60,15 @@ pub fn replace(path: &Path, text: &[u8], mode: u32) -> Result<(), FileError> {
     Prepared::new(path, text, mode)?.commit()
 }
 
+/// Removes a file for good; fine if there is none.
+pub fn remove(path: &Path) -> Result<(), FileError> {
+    let removed = match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        removed => removed.and_then(|()| File::open(folder(path))?.sync_all()),
+    };
+    removed.map_err(|source| FileError { path: path.to_owned(), source })
+}
+
 /// The folder of a file; that of a bare name is the current one.
 fn folder(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))

@@ -13,6 +13,8 @@ use crate::compile::Registry;
 
 pub mod file;
 pub mod lock;
+pub mod pending;
+pub mod quarantine;
 
 pub use file::FileError;
 
@@ -53,6 +55,28 @@ pub enum StateError {
         path: PathBuf,
         /// Why.
         source: io::Error,
+    },
+    /// The marker of a policy on trial can't be read.
+    #[error(
+        "{path} is damaged ({fault}): a policy was on trial, and which zone file is the right one can't be told; \
+         compare zones.yaml with zones.yaml.previous, put the right one in place, and remove {path}"
+    )]
+    Pending {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        fault: String,
+    },
+    /// Who is cut off can't be read.
+    #[error(
+        "{path} is damaged ({fault}): it says who is cut off, and segd does not start as if nobody were; \
+         bring it back from a backup, or remove it and cut off anew whom segctl history names"
+    )]
+    Quarantine {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        fault: String,
     },
     /// A file is there and can't be removed.
     #[error("cannot remove what is kept in {path}: {source}; enforcement is off, remove its files by hand")]

@@ -312,7 +312,7 @@ fn facts(host: &[IpAddr], datapath: &Datapath, now: Timestamp) -> Facts {
         ifindex: u32::from(slot),
         slot,
     });
-    Facts { host: host.to_vec(), interfaces: interfaces.collect(), now, clock: datapath.clock() }
+    Facts { host: host.to_vec(), interfaces: interfaces.collect(), cuts: Vec::new(), now, clock: datapath.clock() }
 }
 
 /// Most zones and rules that a policy of chance has.

@@ -1,12 +1,14 @@
 //! What changes the policy or judges a new one: requests and their answers. Plain data only.
 
+use std::net::IpAddr;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{FlowLine, Names};
 use crate::policy::Mode;
 
-/// A zone file, whole. Body of `POST /v1/check`, `/v1/diff` and `/v1/apply`; the daemon reads it in the place of its
+/// A zone file, whole. Body of `POST /v1/check` and `/v1/diff`; the daemon reads it in the place of its
 /// own `zones.yaml`, together with the drop-ins of its `zones.d`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -112,7 +114,18 @@ pub struct AllowRequest {
     pub mode: Mode,
 }
 
-/// Answer of `POST /v1/rules` and `DELETE /v1/rules/{id}`.
+/// Body of `PATCH /v1/rules/{id}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExtendRequest {
+    /// When the rule stops to allow.
+    pub expires: Timestamp,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// Answer of `POST /v1/rules`, `PATCH` and `DELETE /v1/rules/{id}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuleChanged {
     /// The rule's name.
@@ -127,6 +140,57 @@ pub struct RuleChanged {
 pub struct RevokeQuery {
     /// Why it goes.
     pub reason: String,
+}
+
+/// Body of `POST /v1/apply`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApplyRequest {
+    /// Name of the file, for faults.
+    pub name: String,
+    /// Its text.
+    pub text: String,
+    /// Only for so many seconds, unless somebody confirms it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirm_secs: Option<u32>,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The connection by which the caller reaches this machine: a policy that cuts it is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caller: Option<CallerConnection>,
+    /// Even if it cuts the caller.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub force: bool,
+}
+
+impl ApplyRequest {
+    /// For good, and by nobody in particular.
+    #[must_use]
+    pub fn of(PolicyText { name, text }: PolicyText) -> Self {
+        Self { name, text, ..Self::default() }
+    }
+}
+
+/// A TCP connection from the caller to this machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CallerConnection {
+    /// Where the caller is.
+    pub src: IpAddr,
+    /// The address of this machine that was called.
+    pub dst: IpAddr,
+    /// Its port.
+    pub port: u16,
+}
+
+/// Body of `POST /v1/confirm` and `POST /v1/rollback`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WhyRequest {
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// Body of `PUT /v1/pairs`.
@@ -145,6 +209,9 @@ pub struct PairRequest {
     /// What was seen since then is looked at; left out: for the last seven days.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// Answer of `PUT /v1/pairs`.
@@ -170,7 +237,7 @@ pub struct PairReport {
     pub would_drop: Vec<FlowLine>,
 }
 
-/// Answer of `POST /v1/apply` and `POST /v1/reload`.
+/// Answer of `POST /v1/apply`, `/v1/confirm`, `/v1/rollback` and `/v1/reload`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Applied {
     /// The generation in force now.
@@ -179,6 +246,9 @@ pub struct Applied {
     pub warnings: Vec<FaultView>,
     /// How many of the policy's own tests were run; all passed.
     pub tests: usize,
+    /// On trial: until then it has to be confirmed, or the old policy is back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirm_by: Option<Timestamp>,
 }
 
 /// Answer of `GET /v1/policy`: the files in force, `zones.yaml` first.

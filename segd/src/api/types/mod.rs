@@ -9,22 +9,28 @@ use serde::{Deserialize, Serialize};
 
 mod change;
 mod flows;
+mod history;
 mod lists;
 mod problem;
+mod quarantine;
 mod seen;
+mod selftest;
 mod status;
 
 pub use change::{
-    AllowRequest, Applied, CheckReport, DiffLine, DiffReport, FaultView, PairReport, PairRequest, PolicyText,
-    PolicyView, RevokeQuery, RuleChanged, TestView,
+    AllowRequest, Applied, ApplyRequest, CallerConnection, CheckReport, DiffLine, DiffReport, ExtendRequest, FaultView,
+    PairReport, PairRequest, PolicyText, PolicyView, RevokeQuery, RuleChanged, TestView, WhyRequest,
 };
 pub use flows::{ExplainQuery, Explanation, FlowLine, FlowsQuery, LostLine};
+pub use history::{HistoryEntry, HistoryQuery, HistoryReport, VerifyQuery};
 pub use lists::{MatrixCell, PairTraffic, RuleView, ServiceView, ZoneView};
 pub use problem::{Problem, ProblemKind};
+pub use quarantine::{ProbeView, QuarantineQuery, QuarantineReport, QuarantineRequest, QuarantineView};
 pub use seen::{
     Coverage, LeftOut, Report, ReportQuery, SeenService, Shadowed, SinceQuery, SuggestQuery, SuggestedRule, Suggestions,
 };
-pub use status::{Amiss, InterfaceStatus, State, Status, TableFill};
+pub use selftest::{SelftestFrame, SelftestReport, SelftestRequest};
+pub use status::{Amiss, InterfaceStatus, PendingView, State, Status, TableFill};
 
 /// One name, or several: written as in the zone file, so that one zone stays one word.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,7 +5,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::Coverage;
+use super::{Coverage, QuarantineView};
 use crate::datapath::Attachment;
 use crate::policy::Mode;
 
@@ -51,6 +51,12 @@ pub struct Status {
     pub generation: u32,
     /// When this generation was published.
     pub since: Option<Timestamp>,
+    /// A policy on trial, which has to be confirmed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending: Option<PendingView>,
+    /// Who is cut off.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub quarantined: Vec<QuarantineView>,
     /// When the daemon started.
     pub started: Timestamp,
     /// The policy's mode; single pairs may have another.
@@ -70,6 +76,17 @@ pub struct Status {
     pub events_lost: u64,
     /// The zone file in force.
     pub config: String,
+}
+
+/// A policy that waits for its confirmation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PendingView {
+    /// Its generation.
+    pub generation: u32,
+    /// When the old policy is back without one.
+    pub confirm_by: Timestamp,
+    /// The generation that the old policy has then.
+    pub falls_back_to: u32,
 }
 
 /// One connection table and how full it is.

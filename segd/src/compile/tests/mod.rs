@@ -1,6 +1,7 @@
 //! Tests of the compiler against models that are too simple to be wrong, and the makers of small policies for them.
 
 mod compare;
+mod cuts;
 mod places;
 mod registry;
 mod rules;
@@ -29,6 +30,7 @@ pub(super) fn facts() -> Facts {
     Facts {
         host: vec!["192.0.2.1".parse().unwrap()],
         interfaces: [(1, "lan0"), (2, "lan1"), (300, "wan0")].into_iter().map(interface).collect(),
+        cuts: Vec::new(),
         now: now(),
         clock: Clock { hz: HZ, jiffies: JIFFIES, at: now() },
     }

@@ -5,6 +5,7 @@ mod edit;
 mod item;
 mod write;
 
+use jiff::Timestamp;
 use serde_json::{Value as Model, json};
 
 use super::fault::Faults;
@@ -101,6 +102,21 @@ pub fn remove_rule(text: &str, id: &str) -> Result<String, DropinError> {
         return Err(DropinError::NoSuchRule(id.to_owned()));
     };
     remove(&content, "rules", index, &format!("removing rule '{id}'"))
+}
+
+/// Gives a rule another end.
+///
+/// # Errors
+/// If there is no such rule, or the file is not in order or can't be edited safely.
+pub fn set_expiry(text: &str, id: &str, expires: Timestamp) -> Result<String, DropinError> {
+    let content = Content::parse(text)?;
+    let Some(index) = content.positions("rules", &[("id", id)]).first().copied() else {
+        return Err(DropinError::NoSuchRule(id.to_owned()));
+    };
+    let (expires, mut expected) = (expires.to_string(), content.model());
+    expected["rules"][index]["expires"] = expires.as_str().into();
+    let edited = edit::set(content.text, "rules", index, ("expires", &expires));
+    checked(&content, edited, &expected, None, &format!("giving rule '{id}' another end"))
 }
 
 /// Gives a pair of zones its mode, or with `None` takes it away. Taking away what is not there changes nothing.

@@ -98,6 +98,7 @@ fn publish(policy: &Written, pins: &Path) -> Result<(Datapath, Published)> {
     let mut facts = Facts {
         host: vec!["192.0.2.1".parse()?],
         interfaces: vec![interface],
+        cuts: Vec::new(),
         now: Timestamp::now(),
         clock: segd::compile::Clock::detached(Timestamp::now()),
     };

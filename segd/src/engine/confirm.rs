@@ -1,0 +1,257 @@
+//! A policy on trial: it holds until a deadline that the kernel keeps, and for good only if somebody who can still reach
+//! this machine says so. Whatever happens to the daemon meanwhile, the old policy comes back, and its file with it.
+
+use std::fs;
+use std::time::Instant;
+
+use jiff::Timestamp;
+
+use super::judge::{Judged, Written, compiled};
+use super::refusal::Refusal;
+use super::writer::{Core, gather};
+use crate::api::types::{Applied, ApplyRequest, PendingView, PolicyText};
+use crate::compile::{Facts, Question};
+use crate::history::Who;
+use crate::policy::Service;
+use crate::state::file;
+use crate::state::pending::{Marker, beside};
+
+/// The longest trial: longer than that nobody remembers it.
+const LONGEST_SECS: u32 = 24 * 60 * 60;
+
+/// A policy that waits for its confirmation, and what comes back without one.
+pub(super) struct Pending {
+    /// What was in force before.
+    pub(super) old: Written,
+    /// When that was put in force.
+    old_applied: Timestamp,
+    /// The generation that the kernel gives it past the deadline.
+    pub(super) fallback: u32,
+    /// Jiffies from which on it holds again.
+    pub(super) deadline: u64,
+    confirm_by: Timestamp,
+    /// Connections that were opened before prove nothing.
+    published: Instant,
+    marker: Marker,
+}
+
+/// Why a policy goes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// Somebody said so.
+    Asked,
+    /// Nobody confirmed it.
+    Late,
+}
+
+impl Core {
+    /// While a policy is on trial, nothing else is changed: there would be no telling what goes back with it.
+    pub(super) fn not_pending(&self) -> Result<(), Refusal> {
+        let Some(Pending { confirm_by, .. }) = &self.pending else { return Ok(()) };
+        Err(Refusal::Changed {
+            detail: format!(
+                "generation {} waits for its confirmation until {confirm_by:.0}; nothing else changes until then",
+                self.force.generation
+            ),
+            mend: "segctl confirm keeps it, segctl rollback takes it back; then repeat the change".to_owned(),
+        })
+    }
+
+    /// Puts `written` in force for so many seconds.
+    pub(super) fn try_out(
+        &mut self,
+        written: Written,
+        secs: u32,
+        install: impl FnOnce() -> Result<(), Refusal>,
+    ) -> Result<Applied, Refusal> {
+        let sane = (1..=LONGEST_SECS).contains(&secs);
+        if !sane {
+            let mend = format!("give --confirm something from 1s to {}h", LONGEST_SECS / 3600);
+            return Err(Refusal::bad(format!("{secs} seconds are no time to confirm in"), mend));
+        }
+        let marker = self.marker(secs)?;
+        let clock = self.kernel.clock();
+        let deadline = clock.jiffies + u64::from(secs) * u64::from(clock.hz);
+        self.state.save_pending(&marker)?;
+        self.pending = Some(Pending {
+            old: self.force.written.clone(),
+            old_applied: self.force.applied,
+            fallback: 0,
+            deadline,
+            confirm_by: marker.confirm_by,
+            published: Instant::now(),
+            marker,
+        });
+        let outcome = self.put_in_force(written, install);
+        match (&outcome, &mut self.pending) {
+            (Ok(_), Some(pending)) => pending.published = Instant::now(),
+            _ => self.forget_pending(),
+        }
+        outcome
+    }
+
+    /// The file that comes back has to be the one that is in force.
+    fn marker(&self, secs: u32) -> Result<Marker, Refusal> {
+        let text = self.force.written.sources.first().map(|source| source.text.clone()).unwrap_or_default();
+        let there = fs::read_to_string(&self.config).unwrap_or_default();
+        if there != text {
+            return Err(Refusal::Changed {
+                detail: format!("{} is not what is in force, so it could not come back", self.config.display()),
+                mend: "segctl reload puts the file on the disk in force; or apply without --confirm".to_owned(),
+            });
+        }
+        let confirm_by = Timestamp::now() + jiff::SignedDuration::from_secs(secs.into());
+        Ok(Marker { config: self.config.clone(), text, confirm_by })
+    }
+
+    /// The policy that comes back, compiled for the machine as it is now.
+    pub(super) fn fallback(&mut self, beside: &Judged) -> Result<Option<(Judged, u64)>, Refusal> {
+        let Some(Pending { old, deadline, .. }) = &self.pending else { return Ok(None) };
+        let facts = gather(self.kernel.as_mut(), &self.machine, &old.policy, &self.quarantine);
+        Ok(Some((compiled(&old.policy, &facts, &beside.registry)?, *deadline)))
+    }
+
+    /// Keeps what is on trial. The caller's connection has to be younger than the trial.
+    pub(super) fn confirm(&mut self, opened: Instant) -> Result<Applied, Refusal> {
+        let Some(Pending { published, marker, .. }) = &self.pending else {
+            let mend = "segctl history shows what happened; segctl apply FILE --confirm 60s starts a trial";
+            return Err(Refusal::bad("nothing waits for a confirmation", mend));
+        };
+        if opened <= *published {
+            let detail = "this connection was opened before the policy was applied, and proves nothing";
+            return Err(Refusal::bad(detail, "confirm over a new connection"));
+        }
+        let old = marker.text.clone();
+        self.kernel.confirm().map_err(|error| Refusal::Failed(error.to_string()))?;
+        file::replace(&beside(&self.config, "previous"), old.as_bytes(), 0o644)?;
+        self.forget_pending();
+        self.keep_last_good();
+        self.note_names();
+        tracing::info!("generation {} is confirmed", self.force.generation);
+        Ok(self.applied())
+    }
+
+    /// Takes the trial back, or where there is none, the last apply.
+    pub(super) fn rollback(&mut self, way: Way) -> Result<Applied, Refusal> {
+        if let Some(pending) = self.pending.take() {
+            return Ok(self.go_back(pending, way));
+        }
+        let path = beside(&self.config, "previous");
+        let text = fs::read_to_string(&path).map_err(|error| {
+            Refusal::bad(
+                format!("there is nothing to go back to: {}: {error}", path.display()),
+                "segctl apply keeps the old zone file; segctl history shows what happened",
+            )
+        })?;
+        self.apply(&ApplyRequest::of(PolicyText { name: path.display().to_string(), text }))
+    }
+
+    fn go_back(&mut self, pending: Pending, way: Way) -> Applied {
+        let refused = self.force.generation;
+        // The kernel is there already if it was late.
+        self.force.generation = pending.fallback;
+        self.force.written = pending.old;
+        self.force.applied = pending.old_applied;
+        self.troubles.clear();
+        let restored = pending.marker.restore();
+        match &restored {
+            Ok(()) => self.forget_pending(),
+            Err(error) => {
+                // The marker stays: the next start tries again.
+                tracing::error!("the old zone file could not be put back: {error}");
+                let mend = format!("mend that, put {}.previous in its place, and reload", self.config.display());
+                self.troubles.push((format!("the old zone file could not be put back: {error}"), mend));
+            }
+        }
+        self.republish();
+        self.guard_interfaces();
+        self.keep_last_good();
+        self.note_names();
+        if way == Way::Late {
+            tracing::warn!("generation {refused} was not confirmed in time; the old policy is back");
+            self.troubles.push((
+                format!("generation {refused} was not confirmed in time; the old policy is back"),
+                format!(
+                    "what was refused is kept as {}.unconfirmed; mend it and apply it again",
+                    self.config.display()
+                ),
+            ));
+        }
+        self.applied()
+    }
+
+    /// Follows the kernel when it went back by itself. Comes first in everything that changes or tells.
+    pub(super) fn settle(&mut self) {
+        let now = || self.kernel.clock().jiffies;
+        if self.pending.as_ref().is_none_or(|pending| now() < pending.deadline) {
+            return;
+        }
+        let before = self.policy_as_json();
+        if let Err(refusal) = self.rollback(Way::Late) {
+            tracing::error!("the old policy holds in the kernel, but could not be published anew: {refusal}");
+        }
+        let after = self.policy_as_json();
+        self.note(&Who::daemon(), "rollback", "", Some("nobody confirmed in time"), (Some(before), Some(after)));
+    }
+
+    /// After a start that found a trial and ended it.
+    pub(super) fn note_taken_back(&mut self) {
+        let reason = "segd ended before anybody confirmed";
+        let after = self.policy_as_json();
+        self.note(&Who::daemon(), "rollback", "", Some(reason), (None, Some(after)));
+        self.troubles.push((
+            "segd ended while a policy was on trial, so the old one is back".to_owned(),
+            format!("what was on trial is kept as {}.unconfirmed; apply it again", self.config.display()),
+        ));
+    }
+
+    fn forget_pending(&mut self) {
+        self.pending = None;
+        if let Err(error) = self.state.clear_pending() {
+            tracing::error!("{error}; the next start would take the policy back");
+            let mend = "mend that, then reload: a restart of segd would put the old zone file back".to_owned();
+            self.troubles.push((format!("the marker of the trial could not be removed: {error}"), mend));
+        }
+    }
+
+    fn applied(&self) -> Applied {
+        let confirm_by = self.pending.as_ref().map(|pending| pending.confirm_by);
+        Applied { generation: self.force.generation, warnings: Vec::new(), tests: 0, confirm_by }
+    }
+
+    /// The trial, as status shows it.
+    pub(super) fn pending_view(&self) -> Option<PendingView> {
+        self.pending.as_ref().map(|pending| PendingView {
+            generation: self.force.generation,
+            confirm_by: pending.confirm_by,
+            falls_back_to: pending.fallback,
+        })
+    }
+
+    /// A policy that cuts its caller off is refused, for the caller could not take it back.
+    pub(super) fn stays_reachable(
+        &self,
+        judged: &Judged,
+        facts: &Facts,
+        request: &ApplyRequest,
+    ) -> Result<(), Refusal> {
+        let Some(caller) = request.caller.as_ref().filter(|_| !request.force) else { return Ok(()) };
+        let question = Question { src: caller.src, dst: caller.dst, service: Service::Tcp(caller.port, caller.port) };
+        let denied = segd_common::reason::Verdict::Deny;
+        let after = judged.image.answer(&question, facts.clock.jiffies);
+        if self.answer(&question)?.verdict == denied || after.verdict != denied {
+            return Ok(());
+        }
+        Err(Refusal::CutsCaller {
+            detail: format!(
+                "this policy would cut your own connection: {} to {} tcp/{} would be denied ({})",
+                caller.src,
+                caller.dst,
+                caller.port,
+                after.reason.name()
+            ),
+            mend: "add a rule or a failsafe for it; or insist with --force, best together with --confirm 60s"
+                .to_owned(),
+        })
+    }
+}
