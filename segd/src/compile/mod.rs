@@ -5,6 +5,7 @@ mod addresses;
 mod clock;
 mod compare;
 mod facts;
+mod first;
 mod image;
 mod marks;
 mod matrix;

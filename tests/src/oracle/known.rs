@@ -38,20 +38,21 @@ impl Circumstances<'_> {
 }
 
 /// All of them.
-pub const KNOWN: [Known; 3] = [
+pub const KNOWN: [Known; 4] = [
     Known {
         what: "a header that goes on behind the first 512 bytes is told to be truncated, not too deep",
         leak: false,
         is: |case| case.want.why == Why::TooDeep && case.counted() == Some(Reason::Truncated),
     },
     Known {
-        what: "while connections are adopted, an echo reply that a rule lets pass as such opens one that no later reply is of",
+        what: "while connections are adopted, an echo reply that a rule lets pass as such opens one, whose service is read back wrong",
         leak: false,
-        is: |case| {
-            case.adopting
-                && matches!(case.want.protocol, Some(1 | 58))
-                && matches!(case.counted(), Some(Reason::NoRule | Reason::Expired))
-        },
+        is: |case| case.adopting && matches!(case.want.protocol, Some(1 | 58)),
+    },
+    Known {
+        what: "what is essential rides on a connection between the same ends that is not, and is counted as its packet",
+        leak: false,
+        is: |case| case.want.why == Why::Essential && case.got.passed,
     },
     Known {
         what: "after a change of policy the other side of a live connection is not asked again for its interface",
