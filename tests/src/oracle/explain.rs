@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use anyhow::{Context, Result};
 use segd::compile::Question;
 use segd::policy::Service as Asked;
-use segd_common::reason::{Reason, Verdict};
+use segd_common::reason::Verdict;
 
 use super::ground::{Ground, INTERFACES};
 use super::policies::{PORTS, address_near, member};

@@ -4,7 +4,7 @@
 use segd_common::reason::Reason;
 
 use super::ground::Got;
-use crate::model::{Outcome, Why};
+use crate::model::{Outcome, Who, Why};
 
 /// A known difference.
 #[derive(Clone, Copy)]
@@ -26,9 +26,16 @@ pub(super) struct Circumstances<'a> {
     pub(super) adopting: bool,
     /// The policy is not the first one.
     pub(super) republished: bool,
+    /// An address of this machine is in the failsafe list.
+    pub(super) own_failsafe: bool,
 }
 
 impl Circumstances<'_> {
+    fn is_own_failsafe(&self) -> bool {
+        let by_failsafe = matches!(self.counted(), Some(Reason::Failsafe | Reason::Reply | Reason::Related));
+        self.own_failsafe && self.want.from == Who::Host && self.got.passed && self.got.rule.is_none() && by_failsafe
+    }
+
     const fn counted(&self) -> Option<Reason> {
         match self.got.counted {
             Some((reason, ..)) => Some(reason),
@@ -38,7 +45,7 @@ impl Circumstances<'_> {
 }
 
 /// All of them.
-pub const KNOWN: [Known; 4] = [
+pub const KNOWN: [Known; 6] = [
     Known {
         what: "a header that goes on behind the first 512 bytes is told to be truncated, not too deep",
         leak: false,
@@ -64,6 +71,16 @@ pub const KNOWN: [Known; 4] = [
             );
             case.republished && case.want.why == Why::SpoofedSource && rides
         },
+    },
+    Known {
+        what: "this machine's own address in the failsafe list: its connections are the failsafe's from the first answer on",
+        leak: false,
+        is: |case| case.is_own_failsafe(),
+    },
+    Known {
+        what: "and are not cut when the rule that opened them goes",
+        leak: true,
+        is: |case| case.is_own_failsafe(),
     },
 ];
 
