@@ -5,7 +5,7 @@ use std::thread;
 use anyhow::{Result, anyhow, ensure};
 use segd_common::reason::Reason;
 use segd_tests::needs_root;
-use segd_tests::oracle::{Ground, Played, Random, Style, case, play, shrink};
+use segd_tests::oracle::{Ground, Played, Random, Style, ask, case, play, policy, shrink};
 
 /// Over all CPUs.
 const FRAMES: u64 = 1_000_000;
@@ -68,5 +68,24 @@ fn a_million_frames_get_from_the_kernel_what_the_model_says() -> Result<()> {
     }
     assert!(all.passed * 10 > all.frames, "too few of the frames pass: {} of {}", all.passed, all.frames);
     assert!(all.forgotten * 1000 < all.frames, "{} datagrams were forgotten", all.forgotten);
+    Ok(())
+}
+
+#[test]
+fn what_is_explained_is_what_the_kernel_does() -> Result<()> {
+    needs_root!();
+    const POLICIES: u64 = 100;
+    const QUESTIONS: u64 = 500;
+    let seed = seed();
+    println!("seed {seed}");
+    let mut ground = Ground::new()?;
+    for number in 0..POLICIES {
+        let mut random = Random::new(seed, number);
+        let policy = policy(&mut random);
+        ground.publish(&policy)?;
+        if let Some(other) = ask(&mut ground, &mut random, &policy, QUESTIONS)? {
+            panic!("policy {number} of seed {seed}: {other}");
+        }
+    }
     Ok(())
 }

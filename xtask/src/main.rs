@@ -51,6 +51,9 @@ enum Verb {
         /// How many packets; underscores may part the digits
         #[arg(long, default_value = "1_000_000")]
         packets: String,
+        /// How many questions about policies, which `explain` has to answer as the kernel does
+        #[arg(long, default_value = "1_000_000")]
+        questions: String,
         /// Draw the same series again
         #[arg(long)]
         seed: Option<u64>,
@@ -94,7 +97,9 @@ fn run(verb: &Verb) -> Result<()> {
         Verb::Lint => lint::run_all(),
         Verb::Test => test::run_all(),
         Verb::Demo { keep } => demo::run_demo(*keep),
-        Verb::Differential { packets, seed, case } => differential::run_differential(packets, *seed, *case),
+        Verb::Differential { packets, questions, seed, case } => {
+            differential::run_differential(&[packets, questions], *seed, *case)
+        }
         Verb::Bench { quick } => bench::run_bench(*quick),
         Verb::Vm(options) => vm::run_vm(options),
     }

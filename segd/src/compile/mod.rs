@@ -6,6 +6,7 @@ mod clock;
 mod compare;
 mod cuts;
 mod facts;
+mod first;
 mod image;
 mod marks;
 mod matrix;

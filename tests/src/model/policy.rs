@@ -209,12 +209,12 @@ impl Policy {
         longest.max_by_key(|(network, _)| network.length).map_or(Who::Unzoned, |(_, who)| who)
     }
 
-    /// An address as one end of a connection.
+    /// An address as one end of a connection. What this machine sends is from `host`, and needs no failsafe.
     #[must_use]
     pub fn end(&self, address: IpAddr) -> End {
-        let active = !self.failsafe.services.is_empty();
-        let failsafe = active && self.failsafe.from.iter().any(|network| network.contains(address));
-        End { zone: self.zone_of(address), failsafe }
+        let zone = self.zone_of(address);
+        let listed = self.failsafe.from.iter().any(|network| network.contains(address));
+        End { zone, failsafe: listed && zone != Who::Host && !self.failsafe.services.is_empty() }
     }
 
     /// Whether a source of this zone may be seen on an interface.

@@ -8,7 +8,7 @@ use segd_common::reason::Reason;
 use super::case::{Case, Step};
 use super::ground::{Got, Ground, INTERFACES};
 use super::known::{Circumstances, KNOWN, known};
-use crate::model::{Hook, Outcome, Sight, World};
+use crate::model::{Hook, Outcome, Policy, Sight, World};
 
 /// The two disagree.
 #[derive(Clone, Debug)]
@@ -86,6 +86,7 @@ pub fn play(ground: &mut Ground, case: &Case, played: &mut Played) -> Result<Opt
                     got: &got,
                     adopting: case.adopting,
                     republished: world.was_republished(),
+                    own_failsafe: has_own_failsafe(world.policy()),
                 };
                 if let Some((number, known)) = known(&circumstances) {
                     played.known[number] += 1;
@@ -99,6 +100,10 @@ pub fn play(ground: &mut Ground, case: &Case, played: &mut Played) -> Result<Opt
         }
     }
     Ok(None)
+}
+
+fn has_own_failsafe(policy: &Policy) -> bool {
+    policy.host.iter().any(|address| policy.failsafe.from.iter().any(|network| network.contains(*address)))
 }
 
 impl Difference {

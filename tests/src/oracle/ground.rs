@@ -61,7 +61,7 @@ pub struct Ground {
     memory: Vec<ArrayMap>,
     keys: Vec<u32>,
     zeroes: Vec<u64>,
-    interface_now: u8,
+    interface_now: Option<u8>,
     counts: Counts,
     registry: Registry,
     zones: HashMap<Who, u16>,
@@ -105,7 +105,7 @@ impl Ground {
             memory,
             keys: (0..entries).collect(),
             zeroes: vec![0; words],
-            interface_now: 0,
+            interface_now: None,
             counts: Counts::default(),
             zones: zone_numbers(&registry),
             registry,
@@ -180,11 +180,11 @@ impl Ground {
     }
 
     fn stand_on(&mut self, interface: u8) -> Result<()> {
-        if self.interface_now != interface {
+        if self.interface_now != Some(interface) {
             let place = Interface::places(IFINDEX).next().context("an interface has a place")?;
             let slot = u64::from(interface) + 1;
             self.interface.write(place, &[u64::from(IFINDEX) | slot << 32])?;
-            self.interface_now = interface;
+            self.interface_now = Some(interface);
         }
         Ok(())
     }

@@ -4,7 +4,7 @@
 use segd_common::reason::Reason;
 
 use super::ground::Got;
-use crate::model::{Outcome, Why};
+use crate::model::{Outcome, Who, Why};
 
 /// A known difference.
 #[derive(Clone, Copy)]
@@ -26,9 +26,16 @@ pub(super) struct Circumstances<'a> {
     pub(super) adopting: bool,
     /// The policy is not the first one.
     pub(super) republished: bool,
+    /// An address of this machine is in the failsafe list.
+    pub(super) own_failsafe: bool,
 }
 
 impl Circumstances<'_> {
+    fn is_own_failsafe(&self) -> bool {
+        let by_failsafe = matches!(self.counted(), Some(Reason::Failsafe | Reason::Reply | Reason::Related));
+        self.own_failsafe && self.want.from == Who::Host && self.got.passed && self.got.rule.is_none() && by_failsafe
+    }
+
     const fn counted(&self) -> Option<Reason> {
         match self.got.counted {
             Some((reason, ..)) => Some(reason),
@@ -38,20 +45,21 @@ impl Circumstances<'_> {
 }
 
 /// All of them.
-pub const KNOWN: [Known; 3] = [
+pub const KNOWN: [Known; 6] = [
     Known {
         what: "a header that goes on behind the first 512 bytes is told to be truncated, not too deep",
         leak: false,
         is: |case| case.want.why == Why::TooDeep && case.counted() == Some(Reason::Truncated),
     },
     Known {
-        what: "while connections are adopted, an echo reply that a rule lets pass as such opens one that no later reply is of",
+        what: "while connections are adopted, an echo reply that a rule lets pass as such opens one, whose service is read back wrong",
         leak: false,
-        is: |case| {
-            case.adopting
-                && matches!(case.want.protocol, Some(1 | 58))
-                && matches!(case.counted(), Some(Reason::NoRule | Reason::Expired))
-        },
+        is: |case| case.adopting && matches!(case.want.protocol, Some(1 | 58)),
+    },
+    Known {
+        what: "what is essential rides on a connection between the same ends that is not, and is counted as its packet",
+        leak: false,
+        is: |case| case.want.why == Why::Essential && case.got.passed,
     },
     Known {
         what: "after a change of policy the other side of a live connection is not asked again for its interface",
@@ -63,6 +71,16 @@ pub const KNOWN: [Known; 3] = [
             );
             case.republished && case.want.why == Why::SpoofedSource && rides
         },
+    },
+    Known {
+        what: "this machine's own address in the failsafe list: its connections are the failsafe's from the first answer on",
+        leak: false,
+        is: |case| case.is_own_failsafe(),
+    },
+    Known {
+        what: "and are not cut when the rule that opened them goes",
+        leak: true,
+        is: |case| case.is_own_failsafe(),
     },
 ];
 

@@ -4,6 +4,7 @@
 mod bpf;
 mod case;
 mod compare;
+mod explain;
 mod ground;
 mod known;
 mod policies;
@@ -13,8 +14,10 @@ mod traffic;
 
 pub use case::{Case, Step};
 pub use compare::{Difference, Played, play};
+pub use explain::ask;
 pub use ground::{Got, Ground, INTERFACES};
 pub use known::{KNOWN, Known};
+pub use policies::policy;
 pub use random::Random;
 pub use shrink::shrink;
 pub use traffic::{Style, case};

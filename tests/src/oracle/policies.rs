@@ -143,7 +143,8 @@ fn pair(random: &mut Random, zones: &[Zone]) -> Pair {
 }
 
 /// A policy.
-pub(super) fn policy(random: &mut Random) -> Policy {
+#[must_use]
+pub fn policy(random: &mut Random) -> Policy {
     let zones = zones(random);
     let rules = random.between(0, usize::from(RULES)) as u16;
     let rules = (0..rules).map(|number| rule(random, number, &zones)).collect();

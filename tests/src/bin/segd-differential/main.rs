@@ -5,49 +5,81 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
-use segd_tests::oracle::{Ground, KNOWN, Played, Random, Style, case, play, shrink};
+use segd_tests::oracle::{Ground, KNOWN, Played, Random, Style, ask, case, play, policy, shrink};
 
 /// Frames of one case, about.
 const STEPS: usize = 6000;
 
+/// Questions about one policy.
+const QUESTIONS: u64 = 2000;
+
 /// What it is told.
 struct Told {
     packets: u64,
+    questions: u64,
     seed: u64,
     only: Option<u64>,
 }
 
 fn main() -> Result<ExitCode> {
     let told = read_words(std::env::args().skip(1))?;
-    println!("seed {}: {} packets", told.seed, HumanCount(told.packets));
-    let progress = ProgressBar::new(told.packets);
-    progress.set_style(ProgressStyle::with_template(
-        "{wide_bar} {human_pos} of {human_len} packets, {per_sec}, {eta} left",
-    )?);
-    let began = Instant::now();
+    println!("seed {}: {} packets, {} questions", told.seed, HumanCount(told.packets), HumanCount(told.questions));
     let mut ground = Ground::new()?;
+    let agree = compare_packets(&mut ground, &told)? && compare_answers(&mut ground, &told)?;
+    Ok(if agree { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn bar(length: u64, what: &str) -> Result<ProgressBar> {
+    let progress = ProgressBar::new(length);
+    let form = format!("{{wide_bar}} {{human_pos}} of {{human_len}} {what}, {{per_sec}}, {{eta}} left");
+    progress.set_style(ProgressStyle::with_template(&form)?);
+    Ok(progress)
+}
+
+/// Whether the programs and the model agree on every frame.
+fn compare_packets(ground: &mut Ground, told: &Told) -> Result<bool> {
+    let progress = bar(told.packets, "packets")?;
+    let began = Instant::now();
     let mut played = Played::default();
-    let mut number = told.only.unwrap_or(0);
-    let mut differs = false;
-    while played.frames < told.packets && !differs {
+    let mut agree = true;
+    for number in told.only.unwrap_or(0).. {
         let style = Style { steps: STEPS, tc: number % 4 == 3 };
         let case = case(&mut Random::new(told.seed, number), style);
-        if let Some(difference) = play(&mut ground, &case, &mut played)? {
-            differs = true;
+        if let Some(difference) = play(ground, &case, &mut played)? {
+            agree = false;
             progress.suspend(|| println!("case {number} differs:\n{difference}\nmaking it smaller …"));
-            let (case, difference) = shrink(&mut ground, &case, &difference);
+            let (case, difference) = shrink(ground, &case, &difference);
             progress.suspend(|| println!("\n{case}{difference}\n"));
             println!("again: cargo xtask differential --seed {} --case {number}", told.seed);
         }
         progress.set_position(played.frames);
-        if told.only.is_some() {
+        if !agree || told.only.is_some() || played.frames >= told.packets {
             break;
         }
-        number += 1;
     }
     progress.finish_and_clear();
     report(&played, began.elapsed());
-    Ok(if differs { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(agree)
+}
+
+/// Whether what the daemon explains is what the programs do.
+fn compare_answers(ground: &mut Ground, told: &Told) -> Result<bool> {
+    let questions = if told.only.is_some() { 0 } else { told.questions };
+    let progress = bar(questions, "questions")?;
+    for number in 0..questions.div_ceil(QUESTIONS) {
+        let mut random = Random::new(told.seed, number);
+        let policy = policy(&mut random);
+        ground.publish(&policy)?;
+        if let Some(other) = ask(ground, &mut random, &policy, QUESTIONS)? {
+            progress.finish_and_clear();
+            println!("policy {number} of seed {}: {other}", told.seed);
+            return Ok(false);
+        }
+        progress.inc(QUESTIONS);
+    }
+    progress.finish_and_clear();
+    println!("{} questions were answered as the kernel does", HumanCount(questions));
+    Ok(true)
 }
 
 fn report(played: &Played, took: Duration) {
@@ -66,7 +98,7 @@ fn report(played: &Played, took: Duration) {
 }
 
 fn read_words(mut words: impl Iterator<Item = String>) -> Result<Told> {
-    let mut told = Told { packets: 1_000_000, seed: rand_seed(), only: None };
+    let mut told = Told { packets: 1_000_000, questions: 1_000_000, seed: rand_seed(), only: None };
     while let Some(word) = words.next() {
         let number = || -> Result<u64> {
             let number = words.next().with_context(|| format!("{word} needs a number"))?;
@@ -75,9 +107,10 @@ fn read_words(mut words: impl Iterator<Item = String>) -> Result<Told> {
         let mut number = number;
         match word.as_str() {
             "--packets" => told.packets = number()?,
+            "--questions" => told.questions = number()?,
             "--seed" => told.seed = number()?,
             "--case" => told.only = Some(number()?),
-            other => anyhow::bail!("segd-differential takes --packets, --seed and --case, not {other}"),
+            other => anyhow::bail!("segd-differential takes --packets, --questions, --seed and --case, not {other}"),
         }
     }
     Ok(told)
