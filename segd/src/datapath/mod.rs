@@ -219,10 +219,23 @@ impl Datapath {
     /// # Errors
     /// A foreign XDP program is there, the device can't do it, or the kernel is too old.
     pub fn attach(&mut self, link: &Link, hook: Hook) -> Result<(), DatapathError> {
+        self.tell(link)?;
+        self.attached.attach(&mut self.set, link, hook)
+    }
+
+    fn tell(&mut self, link: &Link) -> Result<(), DatapathError> {
         let slot = self.interface_slot(link.index, &link.name);
         let flags = if link.ethernet { 0 } else { Interface::LAYER3 };
-        self.set.tell_interface(Interface { ifindex: link.index, slot, flags })?;
-        self.attached.attach(&mut self.set, link, hook)
+        self.set.tell_interface(Interface { ifindex: link.index, slot, flags })
+    }
+
+    /// Takes the programs off an interface of which others see everything. It stays known: what is forwarded came in by it.
+    ///
+    /// # Errors
+    /// The pins can't be removed.
+    pub fn cover(&mut self, link: &Link) -> Result<(), DatapathError> {
+        self.tell(link)?;
+        self.attached.detach(link.index)
     }
 
     /// Lets an interface go.

@@ -14,6 +14,7 @@ pub(super) trait Kernel: Send {
     fn publish(&mut self, image: &Image) -> Result<u32, DatapathError>;
     fn interface_slot(&mut self, ifindex: u32, name: &str) -> u16;
     fn attach(&mut self, link: &Link, hook: Hook) -> Result<(), DatapathError>;
+    fn cover(&mut self, link: &Link) -> Result<(), DatapathError>;
     fn detach(&mut self, ifindex: u32) -> Result<(), DatapathError>;
     fn enforced(&self) -> Vec<Enforced>;
     fn counters(&self) -> Result<Counters, DatapathError>;
@@ -48,6 +49,10 @@ impl Kernel for Datapath {
 
     fn attach(&mut self, link: &Link, hook: Hook) -> Result<(), DatapathError> {
         Self::attach(self, link, hook)
+    }
+
+    fn cover(&mut self, link: &Link) -> Result<(), DatapathError> {
+        Self::cover(self, link)
     }
 
     fn detach(&mut self, ifindex: u32) -> Result<(), DatapathError> {

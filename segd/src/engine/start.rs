@@ -125,6 +125,8 @@ impl Engine {
         let parts = Parts { config: folders.config.clone(), state, registry, kernel: Box::new(datapath), machine };
         let mut core = Core::start(parts, written).map_err(StartError::Failed)?;
         core.fallback = Some(Guard::install(instance(&folders.bpffs)?, &core.admission()));
+        // Only now is it known whether a new port of a bridge is closed until it is guarded.
+        core.guard_interfaces();
         Ok(Started { engine: Self::new(core, seen), events, adopted, locks })
     }
 }
@@ -133,6 +135,7 @@ impl Engine {
 fn rehearse(written: &Written, machine: &Machine, registry: &Registry) -> Result<Sizes, StartError> {
     let fact = |(slot, link): (u16, &crate::interfaces::Link)| InterfaceFact {
         name: link.name.clone(),
+        above: machine.names_above(link),
         ifindex: link.index,
         slot,
     };

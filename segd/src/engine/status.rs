@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::grants::coverage;
+use super::guarding::in_place;
 use super::writer::{Core, NEARLY_FULL_PERCENT};
 use crate::api::types::{Amiss, InterfaceStatus, State, Status, TableFill};
 use crate::datapath::{Attachment, Occupancy};
@@ -26,12 +27,17 @@ impl Core {
     pub(super) fn guarded(&self) -> Vec<Guarding> {
         let truth: BTreeMap<u32, _> =
             self.kernel.enforced().into_iter().map(|enforced| (enforced.ifindex, enforced)).collect();
+        let in_place = in_place(self.kernel.as_ref());
         let of = |(ifindex, guarded): (&u32, &super::guarding::Guarded)| {
             let told = truth.get(ifindex);
             let decided = guarded.decision.as_ref();
             let absent = || "the kernel has no program of ours on it".to_owned();
             let detail = match (&guarded.fault, told) {
                 (Some(fault), _) => Some(fault.clone()),
+                (None, _) if !guarded.covered_by.is_empty() => {
+                    let open = guarded.covered_by.iter().find(|below| !self.guards.holds(**below, &in_place));
+                    open.map(|below| format!("it lies upon {}, which is not enforced", self.guards.name(*below)))
+                }
                 (None, Some(told)) if told.enforced => None,
                 (None, Some(told)) => Some(told.detail.clone().unwrap_or_else(absent)),
                 (None, None) => Some(absent()),
