@@ -28,6 +28,7 @@ mod sizes;
 mod tick;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -318,6 +319,14 @@ impl Datapath {
     /// It was taken before, or the kernel refuses.
     pub fn events(&mut self) -> Result<Events, DatapathError> {
         Events::new(self.set.take_ring()?, Arc::clone(&self.clock))
+    }
+
+    /// Whether a folder of this name below an instance's holds nothing that is in force: a set that was being made, or what a
+    /// load pinned for its programs.
+    #[must_use]
+    pub fn is_unfinished(name: &OsStr) -> bool {
+        let name = name.to_string_lossy();
+        name.ends_with(folders::NEXT) || name.starts_with(folders::CALLED)
     }
 
     /// Takes enforcement off: what is attached first, then maps. Returns what was taken off.

@@ -104,6 +104,7 @@ impl Core {
         amiss.extend(tables.iter().filter_map(nearly_full));
         amiss.extend(self.fallback_amiss());
         amiss.extend(Self::seen_amiss(seen));
+        amiss.extend(self.missing_interfaces());
         let policy = &self.force.written.policy;
         Status {
             state,
@@ -120,6 +121,18 @@ impl Core {
             events_lost: self.kernel.counters().map_or(0, |counters| counters.events_lost),
             config: self.config.display().to_string(),
         }
+    }
+
+    /// Interfaces that the policy guards by their whole name, and that are not there: a name that is mistyped leaves the one
+    /// that was meant unguarded. A pattern may well match nothing today.
+    fn missing_interfaces(&self) -> impl Iterator<Item = Amiss> {
+        let whole = |name: &&str| !name.contains(['*', '?', '[']);
+        let there = |name: &str| self.machine.links.values().any(|link| link.name == name);
+        let named = self.force.written.policy.interfaces.iter().map(|selector| selector.name.as_str());
+        named.filter(whole).filter(move |name| !there(name)).map(|name| Amiss {
+            what: format!("the zone file guards interface {name}, and there is none of that name"),
+            mend: "compare `interfaces:` with `ip link`; it is guarded as soon as it is there".to_owned(),
+        })
     }
 
     fn fallback_amiss(&self) -> Option<Amiss> {
