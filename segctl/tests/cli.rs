@@ -194,15 +194,14 @@ fn allow_sends_what_was_typed_and_prints_the_id_first() {
         "--expires",
         "2999-01-31",
     ]);
-    assert_eq!((ran.status, ran.err.as_str()), (0, ""));
-    let told: Vec<&str> = ran.out.lines().collect();
-    assert_eq!(told[0], "dev-accounting-tcp-22");
+    assert_eq!((ran.status, ran.out.as_str()), (0, "dev-accounting-tcp-22\n"));
+    let told: Vec<&str> = ran.err.lines().collect();
     assert!(
-        told[1].starts_with("  dev, ops → accounting tcp/22 web is allowed, until 2999-02-01 00:00:00 ("),
+        told[0].starts_with("  dev, ops → accounting tcp/22 web is allowed, until 2999-02-01 00:00:00 ("),
         "{ran:?}"
     );
-    assert!(told[1].ends_with("generation 8 is in force"));
-    assert_eq!(told[2], "  to take it back: segctl revoke dev-accounting-tcp-22 --reason …");
+    assert!(told[0].ends_with("generation 8 is in force"));
+    assert_eq!(told[1], "  to take it back: segctl revoke dev-accounting-tcp-22 --reason …");
     let asked = daemon.asked().remove(0);
     assert_eq!(
         asked.body,

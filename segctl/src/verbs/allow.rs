@@ -11,7 +11,7 @@ use segd::policy::{Mode, Service};
 use crate::cli::Session;
 use crate::client::Call;
 use crate::failure::Failure;
-use crate::screen::page;
+use crate::screen::{Format, page, say};
 use crate::words::{left, moment};
 
 const EXAMPLES: &str = "\
@@ -75,11 +75,14 @@ impl Args {
 pub(crate) async fn run(args: Args, session: &Session) -> anyhow::Result<ExitCode> {
     let request = args.checked(Timestamp::now())?;
     let changed: RuleChanged = session.client.send(Call::post("/v1/rules").json(&request)?).await?.body;
-    session.screen.show(&changed, |changed, _| text(changed, &request))?;
+    session.screen.show(&changed, |changed, _| changed.id.clone())?;
+    if session.screen.format == Format::Table {
+        say(&text(&changed, &request))?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
-/// The id stands alone in the first line, so that a script may take it from there.
+/// What people want to know beside the id, which stands alone on standard output: `id=$(segctl allow …)` works.
 fn text(changed: &RuleChanged, request: &AllowRequest) -> String {
     let page = page();
     let ends = request
@@ -87,7 +90,7 @@ fn text(changed: &RuleChanged, request: &AllowRequest) -> String {
         .map_or_else(String::new, |time| format!(", until {} ({} left)", moment(time, &page), left(Some(time), &page)));
     let verb = if request.mode == Mode::Audit { "watched (audit)" } else { "allowed" };
     format!(
-        "{id}\n  {from} → {to} {services} is {verb}{ends}; generation {generation} is in force\n  \
+        "  {from} → {to} {services} is {verb}{ends}; generation {generation} is in force\n  \
          to take it back: segctl revoke {id} --reason …",
         id = changed.id,
         from = request.from,

@@ -26,6 +26,9 @@ pub struct Facts {
 pub struct InterfaceFact {
     /// Its name, which zones' `interfaces` are matched with.
     pub name: String,
+    /// Names of what takes its packets: a bridge that it is a port of, a VLAN that lies upon it. A zone that names one of them
+    /// is seen here first.
+    pub above: Vec<String>,
     /// The kernel's number.
     pub ifindex: u32,
     /// The number that the image knows it by.

@@ -23,7 +23,7 @@ pub(super) fn lay(store: &mut PageStore, policy: &Policy, facts: &Facts, registr
 
 /// Tables over the slot's two bytes.
 fn row(store: &mut PageStore, zone: &Zone, facts: &Facts) -> Ref {
-    let own =
-        facts.interfaces.iter().filter(|interface| zone.interfaces.iter().any(|glob| glob.matches(&interface.name)));
+    let named = |name: &String| zone.interfaces.iter().any(|glob| glob.matches(name));
+    let own = facts.interfaces.iter().filter(|interface| named(&interface.name) || interface.above.iter().any(named));
     by_zone(store, true, Kind::Values, own.map(|interface| (interface.slot, ANYWHERE)), Ref::leaf(0))
 }

@@ -20,7 +20,9 @@ use segd_common::ABI;
 use super::DatapathError;
 
 /// What the folders begin with in which each load pins what its programs call.
-const CALLED: &str = "called_";
+pub(super) const CALLED: &str = "called_";
+/// How the folder of a set ends that is being made.
+pub(super) const NEXT: &str = "_next";
 
 /// The folders of one instance's sets.
 #[derive(Clone, Debug)]
@@ -44,7 +46,7 @@ impl Folders {
 
     /// Of the set that is being made.
     pub(super) fn next(&self) -> PathBuf {
-        self.named("_next")
+        self.named(NEXT)
     }
 
     /// Of the set that is being left.

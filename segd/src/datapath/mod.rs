@@ -30,6 +30,7 @@ mod sizes;
 mod tick;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -244,10 +245,23 @@ impl Datapath {
     /// # Errors
     /// A foreign XDP program is there, the device can't do it, or the kernel is too old.
     pub fn attach(&mut self, link: &Link, hook: Hook) -> Result<(), DatapathError> {
+        self.tell(link)?;
+        self.attached.attach(&mut self.set, link, hook)
+    }
+
+    fn tell(&mut self, link: &Link) -> Result<(), DatapathError> {
         let slot = self.interface_slot(link.index, &link.name);
         let flags = if link.ethernet { 0 } else { Interface::LAYER3 };
-        self.set.tell_interface(Interface { ifindex: link.index, slot, flags })?;
-        self.attached.attach(&mut self.set, link, hook)
+        self.set.tell_interface(Interface { ifindex: link.index, slot, flags })
+    }
+
+    /// Takes the programs off an interface of which others see everything. It stays known: what is forwarded came in by it.
+    ///
+    /// # Errors
+    /// The pins can't be removed.
+    pub fn cover(&mut self, link: &Link) -> Result<(), DatapathError> {
+        self.tell(link)?;
+        self.attached.detach(link.index)
     }
 
     /// Lets an interface go.
@@ -338,6 +352,14 @@ impl Datapath {
     /// It was taken before, or the kernel refuses.
     pub fn events(&mut self) -> Result<Events, DatapathError> {
         Events::new(self.set.take_ring()?, Arc::clone(&self.clock))
+    }
+
+    /// Whether a folder of this name below an instance's holds nothing that is in force: a set that was being made, or what a
+    /// load pinned for its programs.
+    #[must_use]
+    pub fn is_unfinished(name: &OsStr) -> bool {
+        let name = name.to_string_lossy();
+        name.ends_with(folders::NEXT) || name.starts_with(folders::CALLED)
     }
 
     /// Takes enforcement off: what is attached first, then maps. Returns what was taken off.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::kernel::Kernel;
-use crate::interfaces::{Change, Hook, HookDecision, Link, choose_hook, guarded};
+use crate::interfaces::{Change, Hook, HookDecision, Kind, Link, choose_hook, guarded, lower, names_above};
 use crate::policy::{HookChoice, InterfaceSelector};
 
 /// Links and addresses of this machine, as netlink told them last.
@@ -35,6 +35,35 @@ impl Machine {
     pub(super) fn guarded<'m>(&'m self, selectors: &'m [InterfaceSelector]) -> impl Iterator<Item = &'m Link> {
         self.links.values().filter(|link| guarded(link, selectors).is_some())
     }
+
+    /// Names of what takes the packets of `link`.
+    pub(super) fn names_above(&self, link: &Link) -> Vec<String> {
+        names_above(link, &self.links).into_iter().collect()
+    }
+}
+
+/// Interfaces that lie upon each other, at the most: the kernel's own limit (`MAX_NEST_DEV`).
+const STACKED_AT_MOST: u8 = 8;
+
+/// What the policy asks of the interfaces, and what is known beside it.
+pub(super) struct Wishes<'a> {
+    pub(super) selectors: &'a [InterfaceSelector],
+    /// Nothing passes a new port of a bridge before that is guarded.
+    pub(super) ports_are_closed: bool,
+    /// Sources of some zone are bound to interfaces: then each VLAN has to be looked at by itself.
+    pub(super) by_interface: bool,
+}
+
+impl Wishes<'_> {
+    /// Which links have to be guarded so that nothing need be attached to this one; empty: it has to be guarded itself. What is
+    /// judged on both would be counted twice.
+    fn lower(&self, link: &Link, machine: &Machine) -> Vec<u32> {
+        let may = match link.kind {
+            Kind::Bridge => self.ports_are_closed,
+            _ => !self.by_interface,
+        };
+        if may { lower(link, &machine.links) } else { Vec::new() }
+    }
 }
 
 /// A guarded interface, and how it went.
@@ -47,6 +76,8 @@ pub(super) struct Guarded {
     pub(super) decision: Option<HookDecision>,
     /// Why it is not attached; none if it is.
     pub(super) fault: Option<String>,
+    /// Nothing is attached to it: these see everything that it sees, and are guarded.
+    pub(super) covered_by: Vec<u32>,
 }
 
 /// The guarded interfaces, by index.
@@ -56,7 +87,8 @@ pub(super) struct Guards(pub(super) BTreeMap<u32, Guarded>);
 impl Guards {
     /// Attaches what should be guarded and is not, and detaches what should not be. What fails is kept, shown and
     /// tried again at the next call.
-    pub(super) fn sync(&mut self, kernel: &mut dyn Kernel, machine: &Machine, selectors: &[InterfaceSelector]) {
+    pub(super) fn sync(&mut self, kernel: &mut dyn Kernel, machine: &Machine, wishes: &Wishes<'_>) {
+        let selectors = wishes.selectors;
         let wanted: BTreeSet<u32> = machine.guarded(selectors).map(|link| link.index).collect();
         // What an earlier daemon guarded is told by the kernel alone.
         let held = self.0.keys().copied().chain(kernel.enforced().into_iter().map(|enforced| enforced.ifindex));
@@ -64,7 +96,23 @@ impl Guards {
             self.let_go(kernel, index, machine);
         }
         let enforced = in_place(kernel);
-        for link in machine.guarded(selectors) {
+        let (alone, mut upon): (Vec<&Link>, Vec<&Link>) =
+            machine.guarded(selectors).partition(|link| wishes.lower(link, machine).is_empty());
+        for link in alone {
+            self.guard(kernel, link, selectors, &enforced);
+        }
+        // From below to above: a VLAN may lie upon a bridge.
+        let enforced = in_place(kernel);
+        let ready = |guards: &Self, upon: &[&Link], link: &Link| {
+            let below = wishes.lower(link, machine);
+            !upon.iter().any(|other| below.contains(&other.index))
+                && below.iter().all(|below| guards.holds(*below, &enforced))
+        };
+        while let Some(place) = upon.iter().position(|link| ready(self, &upon, link)) {
+            let link = upon.remove(place);
+            self.cover(kernel, link, wishes.lower(link, machine));
+        }
+        for link in upon {
             self.guard(kernel, link, selectors, &enforced);
         }
     }
@@ -72,7 +120,53 @@ impl Guards {
     /// Whether something that should be enforced is not, by the kernel's word: a fault, or links that somebody removed.
     pub(super) fn amiss(&self, kernel: &dyn Kernel) -> bool {
         let enforced = in_place(kernel);
-        self.0.iter().any(|(index, guarded)| guarded.fault.is_some() || !enforced.contains(index))
+        self.0.keys().any(|index| !self.holds(*index, &enforced))
+    }
+
+    /// Whether it is guarded, or covered by others that are.
+    pub(super) fn holds(&self, index: u32, enforced: &BTreeSet<u32>) -> bool {
+        self.holds_within(index, enforced, STACKED_AT_MOST)
+    }
+
+    fn holds_within(&self, index: u32, enforced: &BTreeSet<u32>, depth: u8) -> bool {
+        let Some(guarded) = self.0.get(&index).filter(|_| depth > 0) else { return false };
+        match guarded.covered_by.as_slice() {
+            [] => guarded.fault.is_none() && enforced.contains(&index),
+            below => below.iter().all(|below| self.holds_within(*below, enforced, depth - 1)),
+        }
+    }
+
+    /// What an interface is called.
+    pub(super) fn name(&self, index: u32) -> String {
+        self.0.get(&index).map_or_else(|| format!("#{index}"), |guarded| guarded.name.clone())
+    }
+
+    fn cover(&mut self, kernel: &mut dyn Kernel, link: &Link, below: Vec<u32>) {
+        let names: Vec<&str> =
+            below.iter().filter_map(|index| self.0.get(index)).map(|below| below.name.as_str()).collect();
+        let why = format!("it sees nothing that {} does not see, and would count it twice", names.join(" or "));
+        let hook =
+            below.first().and_then(|index| self.0.get(index)?.decision.as_ref()).map_or(Hook::Tc, |below| below.hook);
+        let guarded = match kernel.cover(link) {
+            Ok(()) => Guarded {
+                name: link.name.clone(),
+                chosen: None,
+                decision: Some(HookDecision { hook, why }),
+                fault: None,
+                covered_by: below,
+            },
+            Err(error) => Guarded {
+                name: link.name.clone(),
+                chosen: None,
+                decision: None,
+                fault: Some(error.to_string()),
+                covered_by: Vec::new(),
+            },
+        };
+        if self.0.get(&link.index) != Some(&guarded) {
+            tell(&guarded);
+        }
+        self.0.insert(link.index, guarded);
     }
 
     /// A link that left took its programs along; what the datapath still holds for it goes as well.
@@ -113,7 +207,8 @@ impl Guards {
         }
         let guarded = match chosen {
             Err(error) => {
-                Guarded { name: link.name.clone(), chosen: None, decision: None, fault: Some(error.to_string()) }
+                let fault = Some(error.to_string());
+                Guarded { name: link.name.clone(), chosen: None, decision: None, fault, covered_by: Vec::new() }
             }
             Ok(chosen) => attach(kernel, link, choice, &chosen),
         };
@@ -125,7 +220,7 @@ impl Guards {
 }
 
 /// The interfaces whose links are all in place, as the kernel says.
-fn in_place(kernel: &dyn Kernel) -> BTreeSet<u32> {
+pub(super) fn in_place(kernel: &dyn Kernel) -> BTreeSet<u32> {
     kernel.enforced().into_iter().filter(|enforced| enforced.enforced).map(|enforced| enforced.ifindex).collect()
 }
 
@@ -137,6 +232,7 @@ fn attach(kernel: &mut dyn Kernel, link: &Link, choice: HookChoice, chosen: &Hoo
         chosen: Some(chosen.clone()),
         decision: Some(decision),
         fault,
+        covered_by: Vec::new(),
     };
     let Err(error) = kernel.attach(link, chosen.hook) else { return guarded(chosen.clone(), None) };
     if choice != HookChoice::Auto || chosen.hook == Hook::Tc {
@@ -150,6 +246,9 @@ fn attach(kernel: &mut dyn Kernel, link: &Link, choice: HookChoice, chosen: &Hoo
 fn tell(guarded: &Guarded) {
     match (&guarded.fault, &guarded.decision) {
         (Some(fault), _) => tracing::error!("interface {} is not guarded: {fault}", guarded.name),
+        (None, Some(decision)) if !guarded.covered_by.is_empty() => {
+            tracing::info!("interface {} needs no program of its own: {}", guarded.name, decision.why);
+        }
         (None, Some(decision)) => {
             tracing::info!("interface {} is guarded by {}: {}", guarded.name, decision.hook, decision.why);
         }

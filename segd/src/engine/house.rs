@@ -109,6 +109,11 @@ impl Kernel for PaperKernel {
         Ok(())
     }
 
+    fn cover(&mut self, link: &Link) -> Result<(), DatapathError> {
+        self.0.lock().unwrap().attached.remove(&link.index);
+        Ok(())
+    }
+
     fn detach(&mut self, ifindex: u32) -> Result<(), DatapathError> {
         self.0.lock().unwrap().attached.remove(&ifindex);
         Ok(())

@@ -19,6 +19,7 @@ pub(super) trait Kernel: Send {
     fn probe(&self, frame: &[u8], ifindex: u32, hook: Hook) -> Result<Probed, DatapathError>;
     fn interface_slot(&mut self, ifindex: u32, name: &str) -> u16;
     fn attach(&mut self, link: &Link, hook: Hook) -> Result<(), DatapathError>;
+    fn cover(&mut self, link: &Link) -> Result<(), DatapathError>;
     fn detach(&mut self, ifindex: u32) -> Result<(), DatapathError>;
     fn enforced(&self) -> Vec<Enforced>;
     fn counters(&self) -> Result<Counters, DatapathError>;
@@ -65,6 +66,10 @@ impl Kernel for Datapath {
 
     fn attach(&mut self, link: &Link, hook: Hook) -> Result<(), DatapathError> {
         Self::attach(self, link, hook)
+    }
+
+    fn cover(&mut self, link: &Link) -> Result<(), DatapathError> {
+        Self::cover(self, link)
     }
 
     fn detach(&mut self, ifindex: u32) -> Result<(), DatapathError> {

@@ -1,8 +1,10 @@
 //! From folders and a machine to an engine that enforces. Everything that can be refused is refused before the kernel
 //! is touched; what is enforced already stays enforced through every refusal.
 
+use std::ffi::CString;
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -50,6 +52,11 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
+    /// Pins live on a bpffs only.
+    #[error(
+        "{0} is not on a bpffs, which pins need; mount one (mount -t bpf bpf /sys/fs/bpf), or name a folder on one with --bpffs"
+    )]
+    NoBpffs(PathBuf),
     /// Another daemon is at work.
     #[error(transparent)]
     Lock(#[from] LockError),
@@ -140,6 +147,7 @@ impl Engine {
         let CheckedPolicy { written, taken_back } = policy;
         may_start()?;
         let state = StateDir::open(&folders.state)?;
+        on_bpffs(&folders.bpffs)?;
         fs::create_dir_all(&folders.bpffs)
             .map_err(|source| StartError::Pins { path: folders.bpffs.clone(), source })?;
         let locks = [Lock::take(&folders.bpffs)?, Lock::take(&folders.state)?];
@@ -158,6 +166,8 @@ impl Engine {
             core.note_taken_back();
         }
         core.fallback = Some(Guard::install(instance(&folders.bpffs)?, &core.admission()));
+        // Only now is it known whether a new port of a bridge is closed until it is guarded.
+        core.guard_interfaces();
         Ok(Started { engine: Self::new(core, seen), events, adopted, locks })
     }
 }
@@ -171,6 +181,7 @@ fn rehearse(
 ) -> Result<Sizes, StartError> {
     let fact = |(slot, link): (u16, &crate::interfaces::Link)| InterfaceFact {
         name: link.name.clone(),
+        above: machine.names_above(link),
         ifindex: link.index,
         slot,
     };
@@ -228,8 +239,25 @@ fn lock_idle(folder: &Path) -> Result<Option<Lock>, StartError> {
     })
 }
 
+/// Looks at the folder, or where it is going to be made.
+fn on_bpffs(folder: &Path) -> Result<(), StartError> {
+    let absolute = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+    let there = absolute.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+    let failed = |source| StartError::Pins { path: folder.to_owned(), source };
+    let path = CString::new(there.as_os_str().as_bytes()).map_err(|error| failed(error.into()))?;
+    // SAFETY: all zero is a value of this plain type.
+    let mut kind: libc::statfs = unsafe { std::mem::zeroed() };
+    // SAFETY: a terminated string, and a live value that the kernel fills in.
+    if unsafe { libc::statfs(path.as_ptr(), &raw mut kind) } != 0 {
+        return Err(failed(io::Error::last_os_error()));
+    }
+    if kind.f_type == BPF_FS_MAGIC { Ok(()) } else { Err(StartError::NoBpffs(folder.to_owned())) }
+}
+
+/// Whether something is in force there. A set that was being made when its daemon ended never was.
 fn is_pinned(bpffs: &Path) -> bool {
-    fs::read_dir(bpffs).is_ok_and(|mut entries| entries.next().is_some())
+    let in_force = |entry: fs::DirEntry| !Datapath::is_unfinished(&entry.file_name());
+    fs::read_dir(bpffs).is_ok_and(|entries| entries.flatten().any(in_force))
 }
 
 /// The instance's nftables tables are named after its folder of pins, which no two daemons share.
@@ -243,6 +271,9 @@ fn instance(bpffs: &Path) -> Result<Instance, InstanceError> {
     let word = word.trim_matches('_');
     word[word.len().saturating_sub(48)..].parse()
 }
+
+/// What `statfs` says of a bpffs (include/uapi/linux/magic.h).
+const BPF_FS_MAGIC: libc::__fsword_t = 0xcafe_4a11;
 
 /// Capability numbers of `linux/capability.h`.
 const CAPABILITIES: [(u8, &str); 2] = [(12, "CAP_NET_ADMIN"), (39, "CAP_BPF")];

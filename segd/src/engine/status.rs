@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::grants::coverage;
+use super::guarding::in_place;
 use super::writer::{Core, NEARLY_FULL_PERCENT};
 use crate::api::types::{Amiss, InterfaceStatus, State, Status, TableFill};
 use crate::datapath::{Attachment, Occupancy};
@@ -26,12 +27,17 @@ impl Core {
     pub(super) fn guarded(&self) -> Vec<Guarding> {
         let truth: BTreeMap<u32, _> =
             self.kernel.enforced().into_iter().map(|enforced| (enforced.ifindex, enforced)).collect();
+        let in_place = in_place(self.kernel.as_ref());
         let of = |(ifindex, guarded): (&u32, &super::guarding::Guarded)| {
             let told = truth.get(ifindex);
             let decided = guarded.decision.as_ref();
             let absent = || "the kernel has no program of ours on it".to_owned();
             let detail = match (&guarded.fault, told) {
                 (Some(fault), _) => Some(fault.clone()),
+                (None, _) if !guarded.covered_by.is_empty() => {
+                    let open = guarded.covered_by.iter().find(|below| !self.guards.holds(**below, &in_place));
+                    open.map(|below| format!("it lies upon {}, which is not enforced", self.guards.name(*below)))
+                }
                 (None, Some(told)) if told.enforced => None,
                 (None, Some(told)) => Some(told.detail.clone().unwrap_or_else(absent)),
                 (None, None) => Some(absent()),
@@ -99,6 +105,7 @@ impl Core {
         amiss.extend(tables.iter().filter_map(nearly_full));
         amiss.extend(self.fallback_amiss());
         amiss.extend(Self::seen_amiss(seen));
+        amiss.extend(self.missing_interfaces());
         let policy = &self.force.written.policy;
         Status {
             state,
@@ -117,6 +124,18 @@ impl Core {
             events_lost: self.kernel.counters().map_or(0, |counters| counters.events_lost),
             config: self.config.display().to_string(),
         }
+    }
+
+    /// Interfaces that the policy guards by their whole name, and that are not there: a name that is mistyped leaves the one
+    /// that was meant unguarded. A pattern may well match nothing today.
+    fn missing_interfaces(&self) -> impl Iterator<Item = Amiss> {
+        let whole = |name: &&str| !name.contains(['*', '?', '[']);
+        let there = |name: &str| self.machine.links.values().any(|link| link.name == name);
+        let named = self.force.written.policy.interfaces.iter().map(|selector| selector.name.as_str());
+        named.filter(whole).filter(move |name| !there(name)).map(|name| Amiss {
+            what: format!("the zone file guards interface {name}, and there is none of that name"),
+            mend: "compare `interfaces:` with `ip link`; it is guarded as soon as it is there".to_owned(),
+        })
     }
 
     fn fallback_amiss(&self) -> Option<Amiss> {

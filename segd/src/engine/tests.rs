@@ -448,3 +448,48 @@ fn what_enforcing_would_have_dropped_comes_out_of_the_history_of_the_pair_that_i
     let told: Vec<_> = past.iter().map(|line| (line.dst_port, line.connections, line.would_be.as_deref())).collect();
     assert_eq!(told, [(23, Some(1), Some("no-rule")), (22, Some(2), Some("no-rule"))]);
 }
+
+fn names_attached(house: &House) -> Vec<String> {
+    house.attached().into_iter().map(|(name, _)| name).collect()
+}
+
+fn on_a_vlan(house: &House) {
+    let vlan = crate::interfaces::Link { parent: Some(3), ..link(4, "wan0.10", Kind::Vlan) };
+    house.engine.machine_changed(vec![Change::Link(vlan)]);
+}
+
+#[test]
+fn a_vlan_of_a_guarded_interface_needs_no_program_until_that_one_has_none() {
+    let house = House::new();
+    on_a_vlan(&house);
+    assert_eq!(names_attached(&house), ["lan0", "wan0"]);
+    let status = house.engine.status().value;
+    let vlan = status.interfaces.iter().find(|interface| interface.name == "wan0.10").unwrap();
+    assert!(vlan.enforced && vlan.why.as_ref().unwrap().contains("wan0"), "{vlan:?}");
+    fs::write(house.config(), ZONES.replace("zones:", "interfaces: [{ name: \"*.10\" }, { name: lan0 }]\nzones:"))
+        .unwrap();
+    house.engine.reload().value.unwrap();
+    assert_eq!(names_attached(&house), ["lan0", "wan0.10"]);
+}
+
+#[test]
+fn every_vlan_is_guarded_by_itself_where_zones_are_bound_to_interfaces_and_their_parent_lets_them_by() {
+    let house = House::new();
+    let bound = ZONES.replace("[10.20.0.0/24] }", "[10.20.0.0/24], interfaces: [wan0.10] }");
+    fs::write(house.config(), bound).unwrap();
+    house.engine.reload().value.unwrap();
+    on_a_vlan(&house);
+    assert_eq!(names_attached(&house), ["lan0", "wan0", "wan0.10"]);
+    let facts = house.engine.core().force.facts.interfaces.clone();
+    let above: Vec<_> = facts.into_iter().map(|fact| (fact.name, fact.above)).collect();
+    let none = Vec::<String>::new;
+    assert_eq!(above, [("lan0".into(), none()), ("wan0".into(), vec!["wan0.10".into()]), ("wan0.10".into(), none())]);
+}
+
+#[test]
+fn a_bridge_is_guarded_itself_where_nothing_closes_a_new_port() {
+    let house = House::new();
+    let port = crate::interfaces::Link { master: Some(4), ..link(5, "port0", Kind::Veth) };
+    house.engine.machine_changed(vec![Change::Link(link(4, "br0", Kind::Bridge)), Change::Link(port)]);
+    assert_eq!(names_attached(&house), ["lan0", "wan0", "br0", "port0"]);
+}

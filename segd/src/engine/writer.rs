@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use jiff::{SignedDuration, Timestamp};
 
 use super::confirm::Pending;
-use super::guarding::{Guards, Machine};
+use super::guarding::{Guards, Machine, Wishes};
 use super::judge::{Judged, Written, judge};
 use super::kernel::Kernel;
 use super::names::Names;
@@ -287,8 +287,13 @@ impl Core {
     }
 
     pub(super) fn guard_interfaces(&mut self) {
-        let selectors = &self.force.written.policy.interfaces;
-        self.guards.sync(self.kernel.as_mut(), &self.machine, selectors);
+        let policy = &self.force.written.policy;
+        let wishes = Wishes {
+            selectors: &policy.interfaces,
+            ports_are_closed: self.fallback.as_ref().is_some_and(Guard::covers_bridges),
+            by_interface: policy.zones.iter().any(|zone| !zone.interfaces.is_empty()),
+        };
+        self.guards.sync(self.kernel.as_mut(), &self.machine, &wishes);
         let admission = self.admission();
         if let Some(fallback) = &mut self.fallback
             && let Err(error) = fallback.update(&admission)
@@ -340,6 +345,7 @@ pub(super) fn texts(sources: &[Source]) -> Vec<PolicyText> {
 pub(super) fn gather(kernel: &mut dyn Kernel, machine: &Machine, policy: &Policy, quarantine: &Quarantine) -> Facts {
     let slot = |link: &crate::interfaces::Link| InterfaceFact {
         name: link.name.clone(),
+        above: machine.names_above(link),
         ifindex: link.index,
         slot: kernel.interface_slot(link.index, &link.name),
     };

@@ -10,6 +10,7 @@ mod link;
 mod machine;
 mod ruleset;
 mod selection;
+mod stack;
 mod watcher;
 
 #[cfg(test)]
@@ -24,4 +25,5 @@ pub use hook::{Hook, HookDecision, HookError, UnknownHook, choose_hook};
 pub use link::{Kind, Link};
 pub use ruleset::{Admission, Instance, InstanceError};
 pub use selection::{Guarding, guarded};
+pub use stack::{lower, names_above};
 pub use watcher::{Change, WatchError, Watcher};

@@ -16,8 +16,8 @@ pub struct Guarding {
 /// How `selectors` want `link` guarded, or `None` if they leave it alone. The first match counts.
 ///
 /// No selectors at all: everything but loopback. A wildcard never reaches loopback, for it would cut the
-/// machine's own programs from each other; only its whole name does. Bridges are guarded as well as their ports:
-/// the bridge sees what is for this machine, the ports see what goes from port to port.
+/// machine's own programs from each other; only its whole name does. Whether others see
+/// all that this link sees, so that nothing has to be attached to it, is not asked here: see [`super::lower`].
 #[must_use]
 pub fn guarded(link: &Link, selectors: &[InterfaceSelector]) -> Option<Guarding> {
     if selectors.is_empty() {

@@ -25,8 +25,12 @@ pub(super) fn hours(hours: i64) -> Timestamp {
 
 /// A machine with one address and three interfaces.
 pub(super) fn facts() -> Facts {
-    let interface =
-        |(slot, name): (u16, &str)| InterfaceFact { name: name.to_owned(), ifindex: u32::from(slot) + 10, slot };
+    let interface = |(slot, name): (u16, &str)| InterfaceFact {
+        name: name.to_owned(),
+        above: vec![],
+        ifindex: u32::from(slot) + 10,
+        slot,
+    };
     Facts {
         host: vec!["192.0.2.1".parse().unwrap()],
         interfaces: [(1, "lan0"), (2, "lan1"), (300, "wan0")].into_iter().map(interface).collect(),

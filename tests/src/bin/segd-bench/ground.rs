@@ -94,7 +94,7 @@ fn publish(policy: &Written, pins: &Path) -> Result<(Datapath, Published)> {
     let source = Source { name: "bench.yaml".to_owned(), text: policy.zones.clone() };
     let loaded = load_sources(vec![source]).map_err(|faults| anyhow!("{}", faults.render(false)))?;
     let read = began.elapsed();
-    let interface = InterfaceFact { name: "lan1".to_owned(), ifindex: IFINDEX, slot: SLOT as u16 };
+    let interface = InterfaceFact { name: "lan1".to_owned(), above: vec![], ifindex: IFINDEX, slot: SLOT as u16 };
     let mut facts = Facts {
         host: vec!["192.0.2.1".parse()?],
         interfaces: vec![interface],

@@ -1,0 +1,193 @@
+//! What a daemon does when the machine is not as it should be: it names the fault and the mend, and nothing is opened by it.
+
+use std::fs;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use segd_tests::lab::{Lab, Zones, binary, is_silence, until};
+use segd_tests::needs_root;
+
+const SOON: Duration = Duration::from_secs(5);
+
+fn ledger() -> Zones {
+    Zones::new().rule("ledger", "dev", "accounting", "tcp/5432")
+}
+
+/// A folder of the test's own beside the daemon's.
+fn beside(lab: &Lab, name: &str) -> PathBuf {
+    lab.daemon.state().with_file_name(name)
+}
+
+/// A second `segd run` in the gateway, with folders of its own but for what `words` say. It has to end by itself.
+fn run(lab: &Lab, before: &[&str], words: &[(&str, &Path)]) -> Result<Output> {
+    let defaults = [
+        ("--config", lab.daemon.config()),
+        ("--state-dir", beside(lab, "other-state")),
+        ("--bpffs", lab.daemon.pins().with_file_name("other")),
+        ("--socket", beside(lab, "other.sock")),
+    ];
+    let mut line: Vec<String> = before.iter().map(|word| (*word).to_owned()).collect();
+    line.push(binary("segd")?.display().to_string());
+    line.extend(["run", "--metrics", "127.0.0.1:9801"].map(str::to_owned));
+    for (option, value) in &defaults {
+        let value = words.iter().find(|(name, _)| name == option).map_or(value.as_path(), |(_, value)| value);
+        line.extend([(*option).to_owned(), value.display().to_string()]);
+    }
+    if let Some((_, address)) = words.iter().find(|(name, _)| *name == "--metrics") {
+        let at = line.iter().position(|word| word == "127.0.0.1:9801").context("it is among the words")?;
+        line[at] = address.display().to_string();
+    }
+    let mut command = Command::new(&line[0]);
+    command.args(&line[1..]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = lab.office.gateway.run(|| command.spawn())?;
+    let ended = until(Duration::from_secs(20), || matches!(child.try_wait(), Ok(Some(_))));
+    if !ended {
+        child.kill()?;
+    }
+    let out = child.wait_with_output()?;
+    anyhow::ensure!(ended, "it was to refuse its start, but runs: {}", String::from_utf8_lossy(&out.stderr));
+    Ok(out)
+}
+
+#[track_caller]
+fn refused(out: &Output, status: i32, words: &[&str]) {
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert_eq!(out.status.code(), Some(status), "{said}");
+    for word in words {
+        assert!(said.contains(word), "{word:?} is not in: {said}");
+    }
+}
+
+/// Nothing forbidden passes, and what is allowed does.
+fn enforces(lab: &Lab) -> Result<bool> {
+    let to = lab.office.accounting.v4();
+    let _server = lab.office.accounting.serves_tcp(5432)?;
+    Ok(lab.office.dev.reaches_tcp(to, 5432) && is_silence(&lab.office.guest.connects(to, 5432)))
+}
+
+#[test]
+fn what_belongs_to_a_daemon_that_lives_is_not_taken_from_it() -> Result<()> {
+    needs_root!();
+    let lab = Lab::enforcing(ledger())?;
+    let (socket, pins, state) = (lab.daemon.socket(), lab.daemon.pins(), lab.daemon.state());
+    refused(&run(&lab, &[], &[("--socket", &socket)])?, 1, &["another segd answers at", "--socket"]);
+    refused(&run(&lab, &[], &[("--bpffs", &pins)])?, 1, &["belongs to another segd", "--bpffs"]);
+    refused(&run(&lab, &[], &[("--state-dir", &state)])?, 1, &["belongs to another segd", "--state-dir"]);
+    let taken = Path::new("127.0.0.1:9798");
+    refused(&run(&lab, &[], &[("--metrics", taken)])?, 1, &["cannot listen on 127.0.0.1:9798", "in use", "--metrics"]);
+    assert!(socket.exists(), "its socket is still there");
+    assert_eq!(lab.daemon.json(&["status"])?["state"], "enforcing");
+    assert!(enforces(&lab)?);
+    Ok(())
+}
+
+#[test]
+fn a_metrics_port_that_a_stranger_has_and_a_folder_that_is_no_bpffs_are_named_before_anything_is_touched() -> Result<()>
+{
+    needs_root!();
+    let lab = Lab::prepared(ledger())?;
+    let _stranger = lab.office.gateway.run(|| TcpListener::bind((Ipv4Addr::LOCALHOST, 9801)))?;
+    refused(&run(&lab, &[], &[])?, 1, &["cannot listen on 127.0.0.1:9801", "--metrics"]);
+    let free = Path::new("127.0.0.1:9802");
+    let folder = beside(&lab, "no-bpffs");
+    let out = run(&lab, &[], &[("--metrics", free), ("--bpffs", &folder)])?;
+    refused(&out, 1, &["is not on a bpffs", "mount -t bpf bpf /sys/fs/bpf", "--bpffs"]);
+    assert!(!folder.exists(), "nothing was made there");
+    Ok(())
+}
+
+#[test]
+fn without_its_capabilities_it_says_which_and_exits_with_four() -> Result<()> {
+    needs_root!();
+    let lab = Lab::prepared(ledger())?;
+    for (lacks, words) in [("-bpf", "CAP_BPF"), ("-net_admin", "CAP_NET_ADMIN")] {
+        let without = ["setpriv", "--bounding-set", lacks];
+        refused(&run(&lab, &without, &[])?, 4, &[words, "start it as root"]);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_state_folder_that_takes_no_file_refuses_the_start_and_every_change_and_leaves_the_policy() -> Result<()> {
+    needs_root!();
+    let lab = Lab::enforcing(ledger())?;
+    // Full, and nothing can be freed: the smallest file system there is.
+    let full = beside(&lab, "full");
+    fs::create_dir_all(&full)?;
+    let _mount = Mount::tmpfs(&full, "size=4k,nr_inodes=2")?;
+    fs::write(full.join("filler"), vec![0; 4096])?;
+    refused(&run(&lab, &[], &[("--state-dir", &full)])?, 1, &["registry.json", "the space on its disk"]);
+    let read_only = beside(&lab, "read-only");
+    fs::create_dir_all(&read_only)?;
+    let _mount = Mount::tmpfs(&read_only, "ro")?;
+    refused(&run(&lab, &[], &[("--state-dir", &read_only)])?, 1, &["registry.json", "Read-only file system"]);
+    // The same under a daemon that runs.
+    let _mount = Mount::tmpfs(&lab.daemon.state(), "ro")?;
+    let why = ["--reason", "a test", "--approved-by", "tests@example.com"];
+    let out = lab.daemon.segctl(&[&["allow", "guest", "accounting", "tcp/5432"], &why[..]].concat())?;
+    assert!(!out.status.success());
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert!(said.contains("registry.json"), "{said}");
+    assert!(enforces(&lab)?, "nothing was changed");
+    assert_eq!(lab.daemon.json(&["rules"])?.as_array().map(Vec::len), Some(1));
+    Ok(())
+}
+
+#[test]
+fn an_interface_that_is_named_and_not_there_is_told_with_its_mend_and_guarded_when_it_comes() -> Result<()> {
+    needs_root!();
+    let lab = Lab::enforcing(ledger().hook("lan99", "auto"))?;
+    let told = || {
+        let status = lab.daemon.json(&["status"]).unwrap_or_default();
+        let amiss = status["amiss"].as_array().cloned().unwrap_or_default();
+        amiss
+            .into_iter()
+            .any(|amiss| amiss["what"].to_string().contains("lan99") && amiss["mend"].to_string().contains("ip link"))
+    };
+    assert!(told());
+    assert!(enforces(&lab)?);
+    lab.office.cable(&lab.office.guest, "lan99", "eth9")?;
+    assert!(until(SOON, || !told()), "{}", lab.daemon.log());
+    let guarded = || lab.metrics().is_ok_and(|now| now.sum("segd_interface_enforced", &[("interface", "lan99")]) > 0.0);
+    assert!(until(SOON, guarded), "{}", lab.daemon.log());
+    Ok(())
+}
+
+#[test]
+fn a_zone_file_that_can_not_be_read_at_a_reload_changes_nothing_and_is_told_until_it_can() -> Result<()> {
+    needs_root!();
+    let lab = Lab::enforcing(ledger())?;
+    let before = lab.metrics()?;
+    fs::remove_file(lab.daemon.config())?;
+    lab.daemon.reload()?;
+    let errors = || lab.metrics().is_ok_and(|now| now.since(&before).sum("segd_policy_apply_errors_total", &[]) > 0.0);
+    assert!(until(SOON, errors), "{}", lab.daemon.log());
+    let amiss = || lab.daemon.json(&["status"]).map(|status| status["amiss"].to_string());
+    assert!(amiss()?.contains("refused at the last reload"), "{}", amiss()?);
+    assert!(lab.daemon.log().contains("there is no such file"), "{}", lab.daemon.log());
+    assert!(enforces(&lab)?);
+    lab.reload(ledger())?;
+    assert!(!amiss()?.contains("refused"), "{}", amiss()?);
+    Ok(())
+}
+
+/// A file system of the test's own; it leaves with this value.
+struct Mount(PathBuf);
+
+impl Mount {
+    fn tmpfs(at: &Path, options: &str) -> Result<Self> {
+        let out = Command::new("mount").args(["-t", "tmpfs", "-o", options, "none"]).arg(at).output()?;
+        anyhow::ensure!(out.status.success(), "mount {}: {}", at.display(), String::from_utf8_lossy(&out.stderr));
+        Ok(Self(at.to_owned()))
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        // What is left mounted shows when the folder can't be removed.
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
