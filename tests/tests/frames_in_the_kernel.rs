@@ -28,6 +28,7 @@ fn every_odd_frame_gets_its_verdict_from_generic_xdp() -> Result<()> {
 
 fn every_frame_gets_its_verdict(hook: &'static str) -> Result<()> {
     let lab = Lab::enforcing(Zones::new().hooks(hook).rule("open", "dev", "accounting", "tcp/5432, udp/5432"))?;
+    lab.office.know_each_other()?;
     // Answers would be counted too: the server keeps them to itself.
     lab.office
         .accounting

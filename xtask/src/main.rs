@@ -10,6 +10,7 @@ mod ebpf_toolchain;
 mod lint;
 mod setup;
 mod test;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -50,7 +51,17 @@ enum Verb {
         #[arg(long)]
         quick: bool,
     },
+    /// Boot Debian's kernels in qemu and run the product on each; takes minutes
+    #[command(after_help = VM_EXAMPLES)]
+    Vm(vm::Options),
 }
+
+const VM_EXAMPLES: &str = "\
+Examples:
+  cargo xtask vm                               every supported kernel, and one that is refused
+  cargo xtask vm --kernel 6.1 --kernel newest  these two
+  cargo xtask vm --prove                       is a guest that fails, panics or hangs noticed?
+  cargo xtask vm --record                      take over what the verifiers count now";
 
 fn main() -> ExitCode {
     match run(&Arguments::parse().verb) {
@@ -71,5 +82,6 @@ fn run(verb: &Verb) -> Result<()> {
         Verb::Test => test::run_all(),
         Verb::Demo { keep } => demo::run_demo(*keep),
         Verb::Bench { quick } => bench::run_bench(*quick),
+        Verb::Vm(options) => vm::run_vm(options),
     }
 }

@@ -19,6 +19,16 @@ const BPF_LINKER: &str = "0.13.0";
 const PROGRAMS: [(&str, &str); 4] =
     [("cc", "build-essential"), ("ip", "iproute2"), ("nft", "nftables"), ("ping", "iputils-ping")];
 
+/// What `cargo xtask vm` calls beside them, and nothing else does.
+const VM_PROGRAMS: [(&str, &str); 6] = [
+    ("qemu-system-x86_64", "qemu-system-x86"),
+    ("strip", "binutils"),
+    ("tc", "iproute2"),
+    ("wg", "wireguard-tools"),
+    ("xz", "xz-utils"),
+    ("ldd", "libc-bin"),
+];
+
 /// What has to be got.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Wanted {
@@ -29,11 +39,7 @@ struct Wanted {
 impl Wanted {
     /// Looks at this machine.
     fn find() -> Self {
-        let programs = PROGRAMS
-            .iter()
-            .filter(|(program, _)| on_path(program).is_none() && !Path::new("/usr/sbin").join(program).exists())
-            .map(|(_, package)| (*package).to_owned());
-        let mut wanted = Self { packages: programs.collect(), linker: false };
+        let mut wanted = Self { packages: lacking(&PROGRAMS), linker: false };
         if let Err(Missing { compiler, linker }) = Toolchain::find() {
             if compiler {
                 wanted.packages.extend(["rustc-web", "cargo-web", "libstd-rust-web-dev-bpf"].map(String::from));
@@ -57,6 +63,12 @@ impl fmt::Display for Wanted {
         let names: Vec<_> = self.packages.iter().cloned().chain(linker).collect();
         write!(f, "{}", names.join(", "))
     }
+}
+
+/// Packages of the programs that are not there.
+fn lacking(programs: &[(&str, &str)]) -> Vec<String> {
+    let is_absent = |program: &str| on_path(program).is_none() && !Path::new("/usr/sbin").join(program).exists();
+    programs.iter().filter(|(program, _)| is_absent(program)).map(|(_, package)| (*package).to_owned()).collect()
 }
 
 /// What bpf-linker is compiled against, as far as it is not there.
@@ -89,6 +101,17 @@ pub(crate) fn install() -> Result<()> {
     }
     check()?;
     println!("Done: kernel programs are built by {}.", toolchain()?);
+    Ok(())
+}
+
+/// Gets what is missing for building and for booting other kernels.
+pub(crate) fn install_for_vm() -> Result<()> {
+    install()?;
+    let packages = lacking(&VM_PROGRAMS);
+    if !packages.is_empty() {
+        println!("For other kernels this machine lacks {}.", packages.join(", "));
+        install_packages(&Wanted { packages, linker: false })?;
+    }
     Ok(())
 }
 

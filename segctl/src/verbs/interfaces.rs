@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use segd::api::types::InterfaceStatus;
+use segd::datapath::Attachment;
 
 use crate::cli::Session;
 use crate::table::{Grid, cell, toned, wrap};
@@ -31,7 +32,10 @@ pub(super) fn text(interfaces: &[InterfaceStatus], page: &Page) -> String {
     let (good, bad): (Vec<_>, Vec<_>) = interfaces.iter().partition(|interface| interface.enforced);
     for interface in bad.into_iter().chain(good) {
         let (word, tone) = if interface.enforced { ("yes", Tone::Good) } else { ("NO", Tone::Bad) };
-        let reason = interface.detail.as_ref().or(interface.why.as_ref()).cloned().unwrap_or_default();
+        let mut reason = interface.detail.as_ref().or(interface.why.as_ref()).cloned().unwrap_or_default();
+        if interface.attachment == Attachment::Filter {
+            reason.push_str("; held by filters, for this kernel has no TCX links");
+        }
         grid.row(vec![
             cell(&interface.name),
             cell(&interface.hook),

@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
-use segd::api::types::{State, Status, TableFill};
+use segd::api::types::{InterfaceStatus, State, Status, TableFill};
+use segd::datapath::Attachment;
 
 use super::interfaces;
 use crate::cli::Session;
@@ -54,7 +55,21 @@ fn facts(status: &Status, page: &Page) -> String {
     let tables: Vec<String> = status.tables.iter().map(fill).collect();
     let lost = if status.events_lost == 0 { "none lost".to_owned() } else { format!("{} lost", status.events_lost) };
     let up = span(page.now.duration_since(status.started));
-    format!("policy       {policy}\nconnections  {}\nevents       {lost}\ndaemon       up {up}", tables.join("; "))
+    let tables = tables.join("; ");
+    let filters = filters(status).unwrap_or_default();
+    format!("policy       {policy}\nconnections  {tables}\nevents       {lost}{filters}\ndaemon       up {up}")
+}
+
+/// Where TC programs are not held by links, that is said: it is weaker.
+fn filters(status: &Status) -> Option<String> {
+    let by_filter = |interface: &&InterfaceStatus| interface.attachment == Attachment::Filter;
+    let count = status.interfaces.iter().filter(by_filter).count();
+    (count > 0).then(|| {
+        format!(
+            "\nattachment   {} by filters: no TCX in this kernel; segd puts back what is taken off",
+            number_of(count, "interface")
+        )
+    })
 }
 
 fn fill(table: &TableFill) -> String {
@@ -65,14 +80,22 @@ fn fill(table: &TableFill) -> String {
 
 #[cfg(test)]
 mod tests {
-    use segd::api::types::{Amiss, InterfaceStatus};
+    use segd::api::types::Amiss;
     use segd::policy::Mode;
 
     use super::*;
 
     fn interface(name: &str, hook: &str, enforced: bool, why: &str) -> InterfaceStatus {
         let (why, detail) = if enforced { (Some(why.into()), None) } else { (None, Some(why.into())) };
-        InterfaceStatus { name: name.into(), ifindex: 2, hook: hook.into(), enforced, why, detail }
+        InterfaceStatus {
+            name: name.into(),
+            ifindex: 2,
+            hook: hook.into(),
+            attachment: Attachment::Link,
+            enforced,
+            why,
+            detail,
+        }
     }
 
     fn status() -> Status {
@@ -136,6 +159,15 @@ lan30      xdp   NO        EOPNOTSUPP
 lan20      xdp   yes       physical NIC
 "
         ));
+    }
+
+    #[test]
+    fn filters_in_the_place_of_links_are_told() {
+        let mut old = status();
+        old.interfaces[0].attachment = Attachment::Filter;
+        let expected = "\nevents       none lost\nattachment   1 interface by filters: no TCX in this kernel; \
+                        segd puts back what is taken off\ndaemon       up 3d";
+        assert!(plain(&old).ends_with(expected), "{}", plain(&old));
     }
 
     #[test]

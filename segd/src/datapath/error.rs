@@ -14,9 +14,18 @@ pub enum DatapathError {
         "this segd was built without its kernel programs; `cargo xtask setup` gets the tool chain, then build again"
     )]
     NoObject,
+    /// The kernel lacks what the programs need.
+    #[error(
+        "this machine runs Linux {release}, and segd needs 6.1 or newer: boot a newer kernel (Debian 12 and later have \
+         one); nothing was touched"
+    )]
+    OldKernel {
+        /// What it calls itself.
+        release: String,
+    },
     /// The object does not load.
     #[error(
-        "cannot load the kernel programs: {source}; segd needs Linux 6.6 or newer, CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"
+        "cannot load the kernel programs: {source}; segd needs Linux 6.1 or newer, CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"
     )]
     Object {
         /// What aya says.

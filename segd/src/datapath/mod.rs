@@ -3,17 +3,25 @@
 //! Everything is found by its pin below one folder of a bpffs, so that the next daemon takes over what is there. Nothing in
 //! this room knows of YAML or of rules: it places images, attaches programs and reads counters.
 
+mod attached;
 mod carry;
 mod counters;
 mod error;
 mod events;
+mod filters;
+#[cfg(all(test, segd_ebpf))]
+mod filters_tests;
 mod flows;
 mod folders;
+mod kernel;
 mod ledger;
 mod links;
 mod object;
+mod pin;
 mod publish;
 mod raw;
+mod route;
+mod seat;
 mod set;
 mod share;
 mod sizes;
@@ -26,17 +34,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use jiff::Timestamp;
 use segd_common::interface::Interface;
 
+pub use attached::Enforced;
 pub use counters::{Counters, PairCounters, RuleCounters};
 pub use error::DatapathError;
 pub use events::{Event, Events};
 pub use flows::{Flow, Occupancy};
-pub use links::Enforced;
+pub use kernel::Attachment;
 pub use sizes::Sizes;
 
 pub use crate::interfaces::Hook;
 
 use crate::compile::{self, Answer, Clock, Freed, Image, Question};
 use crate::interfaces::Link;
+use attached::Attached;
 use folders::Folders;
 use publish::Placed;
 use raw::wait_for_programs;
@@ -49,7 +59,7 @@ pub struct Datapath {
     moving: Moving,
     adopted: bool,
     placed: Placed,
-    links: links::Links,
+    attached: Attached,
     slots: BTreeMap<u32, u16>,
     clock: Arc<Mutex<Clock>>,
 }
@@ -60,18 +70,23 @@ enum Moving {
     No,
     /// The set has no policy yet; what is enforced is the one behind it, if there is one.
     Making(Option<Box<(MapSet, Placed)>>),
-    /// It is in force, and links may still run the programs of the one before.
+    /// It is in force, and what is attached may still run the programs of the one before.
     Leaving,
 }
 
 impl Datapath {
     /// Takes over what an earlier daemon left below `dir`, or loads everything anew, with the counters and connections that
-    /// are there. Attached programs are replaced in their links, and not before the new ones have a policy: no packet goes by
+    /// are there. Attached programs are replaced in place, and not before the new ones have a policy: no packet goes by
     /// unjudged, and none is dropped for the change.
     ///
     /// # Errors
-    /// No kernel programs in this build, no bpffs, no privilege, or the verifier's words.
+    /// The kernel is too old, no kernel programs in this build, no bpffs, no privilege, or the verifier's words.
     pub fn open(dir: &Path, sizes: &Sizes) -> Result<Self, DatapathError> {
+        Self::open_by(dir, sizes, Attachment::of_this_kernel()?)
+    }
+
+    /// The same, with TC programs attached by what the caller says. Tests of filters run on kernels with links too.
+    fn open_by(dir: &Path, sizes: &Sizes, tc: Attachment) -> Result<Self, DatapathError> {
         let folders = Folders::new(dir);
         folders.settle()?;
         let (set, adopted) = match MapSet::adopt(&folders, sizes)? {
@@ -80,9 +95,9 @@ impl Datapath {
         };
         let clock = Arc::new(Mutex::new(set.sample_clock()?));
         let slots = set.interfaces()?.into_iter().map(|entry| (entry.ifindex, entry.slot)).collect();
-        let (placed, links) = (Placed::read(&set)?, links::Links::new(dir));
+        let (placed, attached) = (Placed::read(&set)?, Attached::new(dir, tc));
         let moving = if adopted { Moving::Leaving } else { Moving::Making(None) };
-        let mut datapath = Self { folders, set, moving, adopted, placed, links, slots, clock };
+        let mut datapath = Self { folders, set, moving, adopted, placed, attached, slots, clock };
         if adopted {
             datapath.leave()?;
             datapath.make_room(sizes)?;
@@ -149,9 +164,9 @@ impl Datapath {
         }
     }
 
-    /// Puts the set's programs into every link, then takes the last of what the set before it counted.
+    /// Puts the set's programs wherever one is attached, then takes the last of what the set before it counted.
     fn leave(&mut self) -> Result<(), DatapathError> {
-        self.links.take_over(&mut self.set)?;
+        self.attached.take_over(&mut self.set)?;
         self.folders.only_call(&self.set.called)?;
         let (current, old) = (self.folders.current(), self.folders.old());
         if old.exists() {
@@ -206,7 +221,7 @@ impl Datapath {
         let slot = self.interface_slot(link.index, &link.name);
         let flags = if link.ethernet { 0 } else { Interface::LAYER3 };
         self.set.tell_interface(Interface { ifindex: link.index, slot, flags })?;
-        self.links.attach(&mut self.set, link, hook)
+        self.attached.attach(&mut self.set, link, hook)
     }
 
     /// Lets an interface go.
@@ -214,16 +229,16 @@ impl Datapath {
     /// # Errors
     /// The pins can't be removed.
     pub fn detach(&mut self, ifindex: u32) -> Result<(), DatapathError> {
-        self.links.detach(ifindex)?;
+        self.attached.detach(ifindex)?;
         self.set.forget_interface(ifindex)?;
         self.slots.remove(&ifindex);
         Ok(())
     }
 
-    /// Every interface that has links, and whether the kernel says that they are in place.
+    /// Every interface that something is attached to, and whether the kernel says that all of it is in place.
     #[must_use]
     pub fn enforced(&self) -> Vec<Enforced> {
-        self.links.enforced()
+        self.attached.enforced()
     }
 
     /// All counters, summed over the CPUs.
@@ -284,12 +299,12 @@ impl Datapath {
         Events::new(self.set.take_ring()?, Arc::clone(&self.clock))
     }
 
-    /// Takes enforcement off: links first, then maps. Returns what was taken off.
+    /// Takes enforcement off: what is attached first, then maps. Returns what was taken off.
     ///
     /// # Errors
     /// A pin can't be removed.
     pub fn unload(dir: &Path) -> Result<Vec<String>, DatapathError> {
-        let mut gone = links::Links::new(dir).remove_all()?;
+        let mut gone = Attached::remove_all(dir)?;
         gone.extend(Folders::remove_all(dir)?);
         Ok(gone)
     }

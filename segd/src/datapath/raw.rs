@@ -88,7 +88,10 @@ const BPF_MAP_UPDATE_ELEM: libc::c_int = 2;
 const BPF_OBJ_PIN: libc::c_int = 6;
 const BPF_OBJ_GET: libc::c_int = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
+const BPF_PROG_QUERY: libc::c_int = 16;
 const BPF_LINK_DETACH: libc::c_int = 34;
+/// `enum bpf_attach_type`.
+const BPF_TCX_INGRESS: u32 = 46;
 /// `enum bpf_map_type`.
 const ARRAY: u32 = 2;
 const ARRAY_OF_MAPS: u32 = 12;
@@ -186,6 +189,19 @@ struct ObjectGet {
     path: u64,
     fd: u32,
     flags: u32,
+}
+
+/// The start of `struct { … } query`; the rest is zeros.
+#[repr(C)]
+struct ProgramQuery {
+    target: u32,
+    attach_type: u32,
+    rest: [u64; 7],
+}
+
+/// Asks for the TCX programs on the way into an interface, and throws the answer away.
+pub(super) fn query_tcx(ifindex: u32) -> io::Result<()> {
+    bpf(BPF_PROG_QUERY, &ProgramQuery { target: ifindex, attach_type: BPF_TCX_INGRESS, rest: [0; 7] }).map(drop)
 }
 
 /// `struct { link_fd }` of `BPF_LINK_DETACH`.

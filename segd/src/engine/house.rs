@@ -16,7 +16,7 @@ use super::writer::{Core, Parts};
 use crate::api::types::{ExplainQuery, Explanation, Verdict};
 use crate::compile::{Answer, Clock, Freed, Image, Question, Registry};
 use crate::config::read_sources;
-use crate::datapath::{Counters, DatapathError, Enforced, Flow, Occupancy, Sizes};
+use crate::datapath::{Attachment, Counters, DatapathError, Enforced, Flow, Occupancy, Sizes};
 use crate::interfaces::{Change, Hook, Kind, Link};
 use crate::state::StateDir;
 
@@ -81,6 +81,7 @@ impl Kernel for PaperKernel {
                 ifindex: *ifindex,
                 name: name.clone(),
                 hook: *hook,
+                attachment: Attachment::Link,
                 enforced,
                 detail: (!enforced).then(|| "torn off".into()),
             }

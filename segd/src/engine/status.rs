@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::writer::{Core, NEARLY_FULL_PERCENT};
 use crate::api::types::{Amiss, InterfaceStatus, State, Status, TableFill};
-use crate::datapath::Occupancy;
+use crate::datapath::{Attachment, Occupancy};
 use crate::interfaces::Hook;
 
 /// An interface that should be guarded, and what the kernel says about it.
@@ -12,6 +12,7 @@ pub(super) struct Guarding {
     pub(super) ifindex: u32,
     pub(super) name: String,
     pub(super) hook: Hook,
+    attachment: Attachment,
     pub(super) enforced: bool,
     why: Option<String>,
     detail: Option<String>,
@@ -36,6 +37,7 @@ impl Core {
                 ifindex: *ifindex,
                 name: guarded.name.clone(),
                 hook: told.map(|told| told.hook).or(decided.map(|decision| decision.hook)).unwrap_or(Hook::Tc),
+                attachment: told.map(|told| told.attachment).unwrap_or_default(),
                 enforced: detail.is_none(),
                 why: decided.map(|decision| decision.why.clone()),
                 detail,
@@ -115,8 +117,8 @@ impl Core {
 }
 
 fn interface_status(guarded: Guarding) -> InterfaceStatus {
-    let Guarding { ifindex, name, hook, enforced, why, detail } = guarded;
-    InterfaceStatus { name, ifindex, hook: hook.to_string(), enforced, why, detail }
+    let Guarding { ifindex, name, hook, attachment, enforced, why, detail } = guarded;
+    InterfaceStatus { name, ifindex, hook: hook.to_string(), attachment, enforced, why, detail }
 }
 
 fn tables(occupancy: Occupancy) -> Vec<TableFill> {

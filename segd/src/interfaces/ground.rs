@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::{fs, thread, time::Duration};
 
 /// Runs `test` on a thread with a network namespace of its own; commands that it starts are in it too.
-pub(super) fn in_namespace(test: impl FnOnce() + Send + 'static) {
+pub(crate) fn in_namespace(test: impl FnOnce() + Send + 'static) {
     // SAFETY: geteuid takes nothing and cannot fail.
     if unsafe { libc::geteuid() } != 0 {
         skipped(&format!("needs root: {}", thread::current().name().unwrap_or("a test")));
@@ -29,7 +29,7 @@ fn skipped(why: &str) {
 }
 
 /// Runs `ip` with these words, and insists.
-pub(super) fn ip(words: &str) {
+pub(crate) fn ip(words: &str) {
     let outcome = run("ip", words);
     assert!(outcome.is_ok(), "ip {words}: {outcome:?}");
 }

@@ -138,7 +138,7 @@ fn kind_of(info: &[LinkInfo], ethernet: bool) -> Option<Kind> {
 #[cfg(test)]
 impl Link {
     /// An interface as tests need it: up, Ethernet unless its kind says otherwise.
-    pub(super) fn sample(index: u32, name: &str, kind: Kind) -> Self {
+    pub(crate) fn sample(index: u32, name: &str, kind: Kind) -> Self {
         Self {
             index,
             name: name.to_owned(),

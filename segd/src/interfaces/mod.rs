@@ -13,7 +13,7 @@ mod selection;
 mod watcher;
 
 #[cfg(test)]
-mod ground;
+pub(crate) mod ground;
 #[cfg(test)]
 mod guard_tests;
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod office;
 mod port;
 mod scratch;
 mod traffic;
+mod tunnel;
 mod zones;
 
 use std::fmt::Display;
@@ -29,6 +30,7 @@ pub use office::{
 pub use port::Port;
 pub use scratch::Scratch;
 pub use traffic::{PATIENCE, Server, Session, is_silence};
+pub use tunnel::Tunnel;
 pub use zones::Zones;
 
 /// The office with the daemon on its gateway.

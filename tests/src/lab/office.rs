@@ -129,6 +129,22 @@ impl Office {
         self.internet.place.gateway.0.into()
     }
 
+    /// Lets everybody know everybody's link address for good, so that nobody asks for one in the middle of a count.
+    pub fn know_each_other(&self) -> Result<()> {
+        let (host_mac, gateway_mac) = (mac(HOST_MAC), mac(GATEWAY_MAC));
+        for host in self.hosts() {
+            let Place { interface, gateway, host: own, .. } = host.place;
+            for (v4, v6, net, device, mac) in [
+                (own.0, own.1, &self.gateway, interface, &host_mac),
+                (gateway.0, gateway.1, &host.net, "eth0", &gateway_mac),
+            ] {
+                net.ip(&format!("neigh replace {v4} lladdr {mac} dev {device} nud permanent"))?;
+                net.ip(&format!("neigh replace {v6} lladdr {mac} dev {device} nud permanent"))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Gives accounting a second cable, `lan21`, and lets it answer developers by that one.
     pub fn answer_by_another_way(&self) -> Result<()> {
         self.cable(&self.accounting, "lan21", "eth1")?;

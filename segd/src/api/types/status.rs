@@ -5,6 +5,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::datapath::Attachment;
 use crate::policy::Mode;
 
 /// Whether the machine is guarded, in one word.
@@ -87,6 +88,9 @@ pub struct InterfaceStatus {
     pub ifindex: u32,
     /// `xdp`, `xdp-generic` or `tc`.
     pub hook: String,
+    /// `link`, or `filter` where the kernel has no links for TC programs: a filter can be taken off by whoever runs `tc`.
+    #[serde(default)]
+    pub attachment: Attachment,
     /// Whether the kernel says that our programs run on it.
     pub enforced: bool,
     /// Why this hook was chosen.

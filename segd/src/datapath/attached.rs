@@ -1,0 +1,221 @@
+//! What is attached, by interface and seat: links, and filters where TC has no links. Each has a pin below the instance's
+//! folder, by which the next daemon finds it. What holds one seat never changes under the feet of another.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::filters::{make_clsact, remove_clsact};
+use super::pin::{Pin, pin_program, unpin};
+use super::seat::Seat;
+use super::set::{MapSet, full_words};
+use super::{Attachment, DatapathError, Hook, links};
+use crate::interfaces::Link;
+
+/// An interface and the kernel's word on what is attached to it.
+pub struct Enforced {
+    /// Number of the interface.
+    pub ifindex: u32,
+    /// Its name when it was attached.
+    pub name: String,
+    /// By which hook.
+    pub hook: Hook,
+    /// By what its TC programs are attached.
+    pub attachment: Attachment,
+    /// Everything is in place.
+    pub enforced: bool,
+    /// What is not, if something is not.
+    pub detail: Option<String>,
+}
+
+/// Everything that one instance attached.
+pub(super) struct Attached {
+    dir: PathBuf,
+    tc: Attachment,
+    names: BTreeMap<u32, String>,
+}
+
+impl Attached {
+    /// `tc` says how TC programs are attached on this kernel.
+    pub(super) fn new(dir: &Path, tc: Attachment) -> Self {
+        Self { dir: dir.into(), tc, names: BTreeMap::new() }
+    }
+
+    /// The folder of pinned links, and that of the programs that filters run.
+    fn folder(&self, by: Attachment) -> PathBuf {
+        self.dir.join(match by {
+            Attachment::Link => "links",
+            Attachment::Filter => "filters",
+        })
+    }
+
+    fn pin(&self, seat: Seat, ifindex: u32) -> Pin {
+        let by = if seat.is_xdp() { Attachment::Link } else { self.tc };
+        Pin { path: self.folder(by).join(format!("{}_{ifindex}", seat.name())), by, seat, ifindex }
+    }
+
+    /// Pinned beside filters whose qdisc we made: it goes with the last of them.
+    fn qdisc_pin(&self, ifindex: u32) -> PathBuf {
+        self.folder(Attachment::Filter).join(format!("clsact_{ifindex}"))
+    }
+
+    /// The seats that are pinned, by interface.
+    fn pinned(&self) -> BTreeMap<u32, BTreeSet<Seat>> {
+        let mut found: BTreeMap<u32, BTreeSet<Seat>> = BTreeMap::new();
+        for (name, ifindex) in self.names_in(Attachment::Link).into_iter().chain(self.names_in(Attachment::Filter)) {
+            if let Some(seat) = Seat::named(&name) {
+                found.entry(ifindex).or_default().insert(seat);
+            }
+        }
+        found
+    }
+
+    /// What stands before the interface's number in the names of the pins, and that number.
+    fn names_in(&self, by: Attachment) -> Vec<(String, u32)> {
+        let name = |entry: fs::DirEntry| {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let (what, ifindex) = name.rsplit_once('_')?;
+            Some((what.to_owned(), ifindex.parse().ok()?))
+        };
+        fs::read_dir(self.folder(by)).into_iter().flatten().flatten().filter_map(name).collect()
+    }
+
+    /// Puts this build's programs in the place of an earlier daemon's. What belonged to an interface that is gone is
+    /// unpinned.
+    pub(super) fn take_over(&mut self, maps: &mut MapSet) -> Result<(), DatapathError> {
+        for (ifindex, seats) in self.pinned() {
+            for seat in seats {
+                let pin = self.pin(seat, ifindex);
+                match pin.is_held() {
+                    // The interface is gone, or its number went to another one.
+                    Ok(false) => unpin(&pin.path)?,
+                    // Whatever fails here leaves the old program where it is: it goes on enforcing.
+                    Ok(true) => pin.replace(maps).map_err(|why| DatapathError::Pin {
+                        what: "put this build's program into",
+                        path: pin.path,
+                        why,
+                    })?,
+                    Err(why) => return Err(DatapathError::Pin { what: "read", path: pin.path, why }),
+                }
+            }
+        }
+        let held = self.pinned();
+        for (_, ifindex) in self.names_in(Attachment::Filter) {
+            if !held.contains_key(&ifindex) {
+                unpin(&self.qdisc_pin(ifindex))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Attaches what `hook` takes and is not there, then lets go what another hook held.
+    pub(super) fn attach(&mut self, maps: &mut MapSet, link: &Link, hook: Hook) -> Result<(), DatapathError> {
+        let wanted = Seat::of(hook);
+        for seat in wanted {
+            let pin = self.pin(*seat, link.index);
+            if pin.state().is_ok() {
+                continue;
+            }
+            self.fill(maps, &pin, link).map_err(|why| {
+                self.roll_back(link.index, wanted);
+                DatapathError::Attach { interface: link.name.clone(), hook, why }
+            })?;
+        }
+        for seat in Seat::ALL.into_iter().filter(|seat| !wanted.contains(seat)) {
+            self.pin(seat, link.index).let_go()?;
+        }
+        self.names.insert(link.index, link.name.clone());
+        Ok(())
+    }
+
+    /// Attaches one program and pins it.
+    fn fill(&self, maps: &mut MapSet, pin: &Pin, link: &Link) -> Result<(), String> {
+        let folder = self.folder(pin.by);
+        fs::create_dir_all(&folder).map_err(|why| format!("cannot make {}: {why}", folder.display()))?;
+        match pin.by {
+            Attachment::Link => {
+                unpin(&pin.path).map_err(|error| error.to_string())?;
+                links::attach(maps, pin.seat, link)?.pin(&pin.path).map_err(|why| full_words(&why))?;
+            }
+            Attachment::Filter => {
+                if make_clsact(link.index)? {
+                    pin_program(maps, pin.seat, &self.qdisc_pin(link.index))?;
+                }
+                pin.put_filter(maps)?;
+            }
+        }
+        // TC links attach by name, and names change hands; filters may be taken off as soon as they are there.
+        pin.state().map_err(|why| {
+            let _ = pin.let_go();
+            format!("the {} for {} {why}; it is tried again", pin.what(), pin.seat.name())
+        })
+    }
+
+    /// Takes off what half an attachment left, unless another hook still holds the interface.
+    fn roll_back(&self, ifindex: u32, wanted: &[Seat]) {
+        let holds = self.pinned().remove(&ifindex).unwrap_or_default();
+        let other = holds.iter().any(|seat| seat.hook().is_some() && !wanted.contains(seat));
+        if !other {
+            let _ = self.let_all_go(ifindex);
+        }
+    }
+
+    pub(super) fn detach(&mut self, ifindex: u32) -> Result<(), DatapathError> {
+        self.names.remove(&ifindex);
+        self.let_all_go(ifindex)
+    }
+
+    fn let_all_go(&self, ifindex: u32) -> Result<(), DatapathError> {
+        for seat in Seat::ALL {
+            self.pin(seat, ifindex).let_go()?;
+        }
+        let qdisc = self.qdisc_pin(ifindex);
+        if qdisc.exists() {
+            remove_clsact(ifindex).map_err(|why| DatapathError::Pin {
+                what: "remove the clsact qdisc of",
+                path: qdisc.clone(),
+                why: why.to_string(),
+            })?;
+            unpin(&qdisc)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn enforced(&self) -> Vec<Enforced> {
+        let pinned = self.pinned();
+        let known = self.names.keys().chain(pinned.keys()).collect::<BTreeSet<_>>();
+        known.into_iter().map(|ifindex| self.state(*ifindex, pinned.get(ifindex))).collect()
+    }
+
+    fn state(&self, ifindex: u32, seats: Option<&BTreeSet<Seat>>) -> Enforced {
+        let hook = seats.and_then(|seats| seats.iter().find_map(|seat| seat.hook())).unwrap_or(Hook::Tc);
+        let trouble = |seat: &Seat| {
+            let pin = self.pin(*seat, ifindex);
+            pin.state().err().map(|why| format!("the {} for {} {why}", pin.what(), seat.name()))
+        };
+        let troubles: Vec<_> = Seat::of(hook).iter().filter_map(trouble).collect();
+        let name = self.names.get(&ifindex).cloned().unwrap_or_else(|| format!("#{ifindex}"));
+        let detail = (!troubles.is_empty())
+            .then(|| format!("{}; the daemon attaches it again within seconds", troubles.join(", ")));
+        Enforced { ifindex, name, hook, attachment: self.tc, enforced: detail.is_none(), detail }
+    }
+
+    /// Takes everything off, however it was attached. Returns what it was.
+    pub(super) fn remove_all(dir: &Path) -> Result<Vec<String>, DatapathError> {
+        let mut gone = Vec::new();
+        for tc in [Attachment::Link, Attachment::Filter] {
+            let attached = Self::new(dir, tc);
+            for (name, ifindex) in attached.names_in(tc) {
+                if let Some(seat) = Seat::named(&name) {
+                    attached.pin(seat, ifindex).let_go()?;
+                    gone.push(format!("{name} of interface {ifindex}"));
+                }
+            }
+            for (_, ifindex) in attached.names_in(tc) {
+                attached.let_all_go(ifindex)?;
+            }
+            let _ = fs::remove_dir_all(attached.folder(tc));
+        }
+        Ok(gone)
+    }
+}
