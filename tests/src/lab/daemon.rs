@@ -15,8 +15,8 @@ use super::metrics::Metrics;
 use super::namespace::Namespace;
 use super::scratch::Scratch;
 
-/// How long a daemon may take to be ready, or to be gone. An emulated machine verifies the programs for ten seconds and more.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// How long a daemon may take to be ready, or to be gone. An emulated machine verifies the programs for long.
+const PATIENCE: Duration = Duration::from_mins(2);
 const METRICS_PORT: u16 = 9798;
 
 /// The paths of one instance, and the process while it runs.
