@@ -76,7 +76,7 @@ enum Moving {
     No,
     /// The set has no policy yet; what is enforced is the one behind it, if there is one.
     Making(Option<Box<(MapSet, Placed)>>),
-    /// It is in force, and links may still run the programs of the one before.
+    /// It is in force, and what is attached may still run the programs of the one before.
     Leaving,
 }
 
@@ -191,7 +191,7 @@ impl Datapath {
         }
     }
 
-    /// Puts the set's programs into every link, then takes the last of what the set before it counted.
+    /// Puts the set's programs wherever one is attached, then takes the last of what the set before it counted.
     fn leave(&mut self) -> Result<(), DatapathError> {
         self.attached.take_over(&mut self.set)?;
         self.folders.only_call(&self.set.called)?;

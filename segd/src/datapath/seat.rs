@@ -1,6 +1,7 @@
 //! Where our programs sit on an interface, and which hook takes which seats.
 
 use super::Hook;
+use super::set::XDP;
 
 /// One attachment. Its name and the interface's number make the name of its pin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,7 +33,7 @@ impl Seat {
     /// The program that sits there.
     pub(super) const fn program(self) -> &'static str {
         match self {
-            Self::Xdp | Self::XdpGeneric => "segd_xdp",
+            Self::Xdp | Self::XdpGeneric => XDP,
             Self::Note => "segd_note",
             Self::Ingress => "segd_ingress",
             Self::Egress => "segd_egress",

@@ -468,7 +468,7 @@ fn a_vlan_of_a_guarded_interface_needs_no_program_until_that_one_has_none() {
     assert!(vlan.enforced && vlan.why.as_ref().unwrap().contains("wan0"), "{vlan:?}");
     fs::write(house.config(), ZONES.replace("zones:", "interfaces: [{ name: \"*.10\" }, { name: lan0 }]\nzones:"))
         .unwrap();
-    house.engine.reload().value.unwrap();
+    house.admin().reload().value.unwrap();
     assert_eq!(names_attached(&house), ["lan0", "wan0.10"]);
 }
 
@@ -477,7 +477,7 @@ fn every_vlan_is_guarded_by_itself_where_zones_are_bound_to_interfaces_and_their
     let house = House::new();
     let bound = ZONES.replace("[10.20.0.0/24] }", "[10.20.0.0/24], interfaces: [wan0.10] }");
     fs::write(house.config(), bound).unwrap();
-    house.engine.reload().value.unwrap();
+    house.admin().reload().value.unwrap();
     on_a_vlan(&house);
     assert_eq!(names_attached(&house), ["lan0", "wan0", "wan0.10"]);
     let facts = house.engine.core().force.facts.interfaces.clone();

@@ -15,8 +15,13 @@ use super::metrics::Metrics;
 use super::namespace::Namespace;
 use super::scratch::Scratch;
 
-/// How long a daemon may take to be ready, or to be gone. An emulated machine verifies the programs for ten seconds and more.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// How long a daemon may take to be ready, or to be gone. An emulated machine verifies the programs for minutes: there the
+/// environment says how many seconds it is given.
+fn patience() -> Duration {
+    let given = std::env::var("SEGD_TEST_PATIENCE").ok().and_then(|seconds| seconds.parse().ok());
+    Duration::from_secs(given.unwrap_or(20))
+}
+
 const METRICS_PORT: u16 = 9798;
 
 /// The paths of one instance, and the process while it runs.
@@ -101,7 +106,7 @@ impl Daemon {
         let mut command = self.run_command();
         let mut child =
             net.run(|| command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn())?;
-        if !until(PATIENCE, || matches!(child.try_wait(), Ok(Some(_)))) {
+        if !until(patience(), || matches!(child.try_wait(), Ok(Some(_)))) {
             child.kill()?;
             bail!("the daemon was to refuse its start, but runs: {:?}", child.wait_with_output()?);
         }
@@ -216,7 +221,7 @@ impl Daemon {
     }
 
     fn wait_until_ready(&mut self, ready: &UnixDatagram) -> Result<()> {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + patience();
         let mut message = [0; 4096];
         while Instant::now() < end && self.runs() {
             if let Ok(length) = ready.recv(&mut message)
@@ -244,12 +249,12 @@ impl Daemon {
     fn wait(&mut self) -> Result<ExitStatus> {
         let mut child = self.child.take().context("the daemon does not run")?;
         let mut status = None;
-        if !until(PATIENCE, || {
+        if !until(patience(), || {
             status = child.try_wait().ok().flatten();
             status.is_some()
         }) {
             child.kill()?;
-            bail!("the daemon did not end in {PATIENCE:?}; it said:\n{}", self.log());
+            bail!("the daemon did not end in {:?}; it said:\n{}", patience(), self.log());
         }
         status.context("the daemon ended without a status")
     }

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::process::Stdio;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Map, Value, json};
 
 use super::guest::Run;
+use super::kernel::Kind;
 use crate::command::{cargo, root};
 
 /// Counts of one kernel, by program.
@@ -44,6 +45,9 @@ pub(crate) fn record(runs: &[Run]) -> Result<()> {
     }
     std::fs::write(&file, format!("{known:#}\n")).with_context(|| format!("could not write {}", file.display()))?;
     println!("recorded in {}", file.display());
+    let silent = |run: &&Run| run.kernel.kind() != Kind::TooOld && counts(&run.said).is_empty();
+    let silent: Vec<_> = runs.iter().filter(silent).map(Run::what_failed).collect();
+    ensure!(silent.is_empty(), "not every kernel verified the programs:\n{}", silent.join("\n"));
     Ok(())
 }
 

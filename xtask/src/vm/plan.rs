@@ -4,9 +4,12 @@ use anyhow::{Result, ensure};
 
 use super::kernel::Kind;
 
+/// The suite that tells what the verifier counted.
+pub(crate) const VERIFIER: &str = "verifier";
+
 /// Test programs of `tests/`, and the words that they are run with on a kernel that is supported.
 const SUITES: [(&str, &str); 7] = [
-    ("verifier", "--nocapture"),
+    (VERIFIER, "--nocapture"),
     ("frames_in_the_kernel", ""),
     ("policy", ""),
     ("life", ""),

@@ -66,7 +66,7 @@ impl Suite {
         let mut child = Command::new(&self.program)
             .args(&self.arguments)
             .env_clear()
-            .envs([("PATH", "/bin"), ("SEGD_TEST_SKIPS", SKIPS), ("RUST_BACKTRACE", "0"), ("TMPDIR", "/tmp")])
+            .envs([("PATH", "/bin"), ("SEGD_TEST_SKIPS", SKIPS), ("SEGD_TEST_PATIENCE", "900"), ("TMPDIR", "/tmp")])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
