@@ -11,6 +11,7 @@ use super::scans::Scanners;
 use super::words::service_of;
 use super::{Left, Material, Needs, granted};
 use crate::api::types::LeftOut;
+use crate::policy::ZoneName;
 use crate::seen::Row;
 
 const UDP: u8 = 17;
@@ -24,6 +25,7 @@ pub(super) struct Evidence {
     pub(super) first: Timestamp,
     pub(super) last: Timestamp,
     pub(super) expired: BTreeSet<String>,
+    pub(super) from_anywhere: bool,
 }
 
 /// Takes rows, keeps what is evidence.
@@ -109,8 +111,10 @@ impl<'s> Sieve<'s> {
             first: row.first,
             last: row.last,
             expired: BTreeSet::new(),
+            from_anywhere: false,
         });
         found.flows += row.flows;
+        found.from_anywhere |= !self.places.is_inside(ends.src) && ends.from != ZoneName::HOST;
         found.sources.insert(ends.src);
         found.destinations.insert(ends.dst);
         (found.first, found.last) = (found.first.min(row.first), found.last.max(row.last));

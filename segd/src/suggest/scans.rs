@@ -9,9 +9,11 @@ use super::places::{Places, ends};
 use crate::seen::Row;
 
 /// More services on one host than any client of its needs.
-const SERVICES_ON_A_HOST: usize = 20;
+const SERVICES_ON_A_HOST: usize = 24;
 /// More hosts with one service, inside our own networks, than any client needs.
 const HOSTS_WITH_A_SERVICE: usize = 50;
+/// More services of hosts, inside our own networks, than any client needs.
+const DOORS: usize = 100;
 /// More services in one zone: programs that choose a port each time, or a scan spread over hosts.
 const SERVICES_IN_A_ZONE: usize = 64;
 
@@ -34,6 +36,7 @@ pub(super) fn scanners(rows: &[Row], places: &Places<'_>) -> Scanners {
     let mut on_host: HashMap<(IpAddr, IpAddr), HashSet<(u8, u16)>> = HashMap::new();
     let mut with_service: HashMap<(IpAddr, u8, u16), HashSet<IpAddr>> = HashMap::new();
     let mut in_zone: HashMap<(IpAddr, String), BTreeSet<(u8, u16)>> = HashMap::new();
+    let mut doors: HashMap<IpAddr, HashSet<(IpAddr, u8, u16)>> = HashMap::new();
     let mut scanners = Scanners::default();
     for row in rows.iter().filter(|row| is_asked_in_vain(row)) {
         let Some(ends) = ends(row, places) else {
@@ -53,6 +56,7 @@ pub(super) fn scanners(rows: &[Row], places: &Places<'_>) -> Scanners {
         in_zone.entry((ends.src, ends.to.to_owned())).or_default().insert(service);
         if places.is_inside(ends.dst) {
             with_service.entry((ends.src, row.proto, ends.port)).or_default().insert(ends.dst);
+            doors.entry(ends.src).or_default().insert((ends.dst, row.proto, ends.port));
         }
     }
     let mut say = |src: IpAddr, why: String| {
@@ -73,6 +77,11 @@ pub(super) fn scanners(rows: &[Row], places: &Places<'_>) -> Scanners {
                     hosts.len()
                 ),
             );
+        }
+    }
+    for (src, doors) in doors {
+        if doors.len() > DOORS {
+            say(src, format!("touched {} services of hosts inside: a scan", doors.len()));
         }
     }
     for ((src, zone), services) in in_zone {

@@ -247,3 +247,24 @@ fn names_of_rules_are_free_and_words_that_yaml_would_turn_are_quoted() {
     assert_eq!(found.rules[0].id, "desks-servers-tcp-22-2");
     assert_eq!(found.rules[0].from, Names::One("desks".into()));
 }
+
+#[test]
+fn what_is_asked_for_from_outside_is_marked_as_perhaps_noise() {
+    let rows = [seen("192.0.2.9", "10.20.0.10", "tcp/443", 1), seen("10.30.0.9", "10.20.0.10", "tcp/22", 1)];
+    let found = suggested(&policy(""), &rows);
+    let outside: Vec<(String, bool)> =
+        found.rules.iter().map(|rule| (rule.from.to_string(), rule.from_anywhere)).collect();
+    assert_eq!(outside, [("desks".to_owned(), false), ("internet".to_owned(), true)]);
+    assert_eq!(found.yaml.matches("noise of the world's scanners?").count(), 1);
+}
+
+#[test]
+fn few_services_on_many_hosts_are_a_scan_too_and_an_office_server_with_many_services_is_none() {
+    let few =
+        |host: u8| (1..=4).map(move |port| seen("10.31.0.66", &format!("10.20.0.{host}"), &format!("tcp/{port}"), 1));
+    let scan: Vec<Row> = (1..=40).flat_map(few).collect();
+    assert_eq!(suggested(&policy(""), &scan).rules, []);
+    let many: Vec<Row> =
+        (1..=20).map(|port| seen("10.30.0.5", "10.20.0.10", &format!("tcp/{}", port * 10), 1)).collect();
+    assert_eq!(suggested(&policy(""), &many).rules[0].services.len(), 20);
+}

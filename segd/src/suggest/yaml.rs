@@ -50,7 +50,8 @@ pub(super) fn written(
 }
 
 fn write_rule(text: &mut String, rule: &SuggestedRule, policy: &Policy) {
-    let SuggestedRule { id, from, to, services, connections, sources, destinations, seen, first, last, expired } = rule;
+    let SuggestedRule { id, from, to, services, connections, sources, destinations, seen, first, last, .. } = rule;
+    let SuggestedRule { from_anywhere, expired, .. } = rule;
     let _ =
         writeln!(text, "  # {} from {} to {},", counted(*connections, "connection"), some(sources), some(destinations));
     let _ = writeln!(text, "  # first {}, last {}", moment(*first), moment(*last));
@@ -60,6 +61,9 @@ fn write_rule(text: &mut String, rule: &SuggestedRule, policy: &Policy) {
     }
     for hint in hints(services, policy) {
         let _ = writeln!(text, "  # {hint}");
+    }
+    if *from_anywhere {
+        let _ = writeln!(text, "  # from outside: a service for the world, or the noise of the world's scanners?");
     }
     for rule in expired {
         let _ = writeln!(text, "  # rule {rule} would allow some of it, but has run out: give it a new end instead?");
