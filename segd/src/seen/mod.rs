@@ -84,8 +84,8 @@ impl Seen {
         let due = settled.as_ref().filter(|(at, _)| now.duration_since(*at) >= balance::SETTLING);
         let outcome = self.store(&mut kept, &told).and_then(|store| store.keep(now, &rows, &told, due));
         match outcome {
-            Ok(()) => {
-                if settled.is_none() || due.is_some() {
+            Ok(anew) => {
+                if settled.is_none() || due.is_some() || anew {
                     kept.settled = Some((now, told));
                 }
                 self.told(|amiss| {

@@ -40,11 +40,12 @@ pub(super) fn scanners(rows: &[Row], places: &Places<'_>) -> Scanners {
     let mut scanners = Scanners::default();
     for row in rows.iter().filter(|row| is_asked_in_vain(row)) {
         let Some(ends) = ends(row, places) else {
-            // So many classes in a minute that they found no room: nothing but a scan does that.
-            if let Some(src) = row.src {
-                scanners
-                    .whole
-                    .insert(src, "touched more services and hosts in a minute than were kept apart: a scan".into());
+            // So many services in a minute that they found no room: inside, nothing but a scan does that.
+            let why = "touched more services in a minute than were kept apart: a scan";
+            match row.src {
+                Some(src) if places.is_zone_inside(&row.to_zone) => drop(scanners.whole.insert(src, why.into())),
+                Some(src) => drop(scanners.towards.insert((src, row.to_zone.clone()), why.into())),
+                None => {}
             }
             continue;
         };
@@ -52,11 +53,20 @@ pub(super) fn scanners(rows: &[Row], places: &Places<'_>) -> Scanners {
             continue;
         }
         let service = (row.proto, ends.port);
-        on_host.entry((ends.src, ends.dst)).or_default().insert(service);
         in_zone.entry((ends.src, ends.to.to_owned())).or_default().insert(service);
-        if places.is_inside(ends.dst) {
-            with_service.entry((ends.src, row.proto, ends.port)).or_default().insert(ends.dst);
-            doors.entry(ends.src).or_default().insert((ends.dst, row.proto, ends.port));
+        let Some(dst) = ends.dst else {
+            if places.is_zone_inside(ends.to) {
+                let service = super::words::service_text(row.proto, ends.port);
+                let why =
+                    format!("touched {service} on more hosts of {} in a minute than were kept apart: a sweep", ends.to);
+                scanners.whole.insert(ends.src, why);
+            }
+            continue;
+        };
+        on_host.entry((ends.src, dst)).or_default().insert(service);
+        if places.is_inside(dst) {
+            with_service.entry((ends.src, row.proto, ends.port)).or_default().insert(dst);
+            doors.entry(ends.src).or_default().insert((dst, row.proto, ends.port));
         }
     }
     let mut say = |src: IpAddr, why: String| {

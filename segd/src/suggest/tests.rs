@@ -176,6 +176,21 @@ fn somebody_who_browses_the_web_is_no_scanner() {
 }
 
 #[test]
+fn many_hosts_that_were_not_told_apart_are_a_sweep_inside_and_the_web_outside() {
+    let many = |src: &str, dst: &str, service: &str| Row { dst: None, ..seen(src, dst, service, 500) };
+    let rows = [
+        many("10.30.0.5", "192.0.2.1", "tcp/443"),
+        seen("10.30.0.5", "10.20.0.10", "tcp/445", 1),
+        many("10.31.0.66", "10.20.0.1", "tcp/3389"),
+    ];
+    let found = suggested(&policy(""), &rows);
+    assert_eq!(told(&found.rules), ["desks > internet: tcp/443", "desks > servers: tcp/445"]);
+    assert!(found.yaml.contains("500 connections from 10.30.0.5 to many hosts,"), "{}", found.yaml);
+    let left: Vec<&str> = found.left_out.iter().map(|left| left.who.as_str()).collect();
+    assert_eq!(left, ["10.31.0.66"]);
+}
+
+#[test]
 fn a_flood_that_was_not_told_apart_is_said_and_is_no_evidence() {
     let of_source = Row { dst: None, proto: 0, port: 0, ..seen("10.31.0.66", "10.20.0.1", "tcp/1", 5000) };
     let of_pair = Row { src: None, flows: 70_000, ..of_source.clone() };

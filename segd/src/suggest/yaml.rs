@@ -88,6 +88,7 @@ fn hints(services: &[String], policy: &Policy) -> Vec<String> {
 /// `10.30.0.5`, or `3 hosts (10.30.0.5, …)`.
 fn some(addresses: &[String]) -> String {
     match addresses {
+        [] => "many hosts".to_owned(),
         [one] => one.clone(),
         all if all.len() <= NAMED => format!("{} hosts ({})", all.len(), all.join(", ")),
         all => format!("{} hosts ({}, …)", all.len(), all[..NAMED].join(", ")),
