@@ -319,7 +319,8 @@ fn suggest_prints_the_file_alone_and_says_beside_it_what_comes_next() {
     let rule = json!({
         "id": "dev-accounting-tcp-22", "from": "dev", "to": "accounting", "services": ["tcp/22"], "connections": 3,
         "sources": ["10.30.0.5"], "destinations": ["10.20.0.10"], "seen": [{"service": "tcp/22", "connections": 3}],
-        "first": "2026-11-23T19:00:00Z", "last": "2026-11-23T19:59:58Z", "expired": []
+        "first": "2026-11-23T19:00:00Z", "last": "2026-11-23T19:59:58Z", "from_anywhere": false,
+        "expired": []
     });
     let answer = json!({
         "since": "2026-11-16T20:00:00Z", "until": "2026-11-23T20:00:00Z", "rules": [rule], "left_out": [], "yaml": yaml

@@ -170,7 +170,7 @@ pub(super) fn past_line(row: &Row) -> FlowLine {
         time: row.last,
         src: address(row.src),
         dst: address(row.dst),
-        proto: if row.dst.is_none() { MANY.to_owned() } else { protocol_name(row.proto) },
+        proto: if row.dst.is_none() && row.proto == 0 { MANY.to_owned() } else { protocol_name(row.proto) },
         src_port: row.src_port,
         dst_port: row.port,
         from_zone: row.from_zone.clone(),

@@ -13,7 +13,8 @@ const EPHEMERAL: u16 = 32_768;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
 
-/// One class of connections in one minute. An address that is missing stands for all that found no class of their own.
+/// One class of connections in one minute. An address that is missing stands for all that found no class of their own; a
+/// protocol of 0 beside it, for all services.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Class {
     /// Minutes since 1970.
@@ -110,6 +111,11 @@ impl Class {
             would_be: *would_be,
             rule: *rule,
         }
+    }
+
+    /// The same without whom it asked: everybody whom its source asked for this service.
+    pub(super) fn of_service(&self) -> Self {
+        Self { dst: None, ..self.clone() }
     }
 
     /// The same without what is said of single services: everything else that its source did.

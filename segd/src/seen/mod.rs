@@ -32,6 +32,8 @@ pub struct Seen {
     path: PathBuf,
     tally: Mutex<Tally>,
     kept: Mutex<Kept>,
+    /// What is not as it should be, for status; apart, so that status never waits for the disk.
+    amiss: Mutex<Option<String>>,
 }
 
 /// What belongs to the disk.
@@ -41,8 +43,6 @@ struct Kept {
     store: Option<Store>,
     /// The counters as they were read some time ago: by now all their events have come.
     settled: Option<(Timestamp, Told)>,
-    /// What is not as it should be, for status.
-    amiss: Option<String>,
 }
 
 impl Seen {
@@ -58,7 +58,12 @@ impl Seen {
         if let Some(amiss) = &amiss {
             tracing::warn!("{amiss}");
         }
-        Self { path, tally: Mutex::default(), kept: Mutex::new(Kept { store, settled: None, amiss }) }
+        Self {
+            path,
+            tally: Mutex::default(),
+            kept: Mutex::new(Kept { store, settled: None }),
+            amiss: Mutex::new(amiss),
+        }
     }
 
     /// Takes events in. Quick: memory only.
@@ -79,23 +84,28 @@ impl Seen {
         let due = settled.as_ref().filter(|(at, _)| now.duration_since(*at) >= balance::SETTLING);
         let outcome = self.store(&mut kept, &told).and_then(|store| store.keep(now, &rows, &told, due));
         match outcome {
-            Ok(()) => {
-                if settled.is_none() || due.is_some() {
+            Ok(anew) => {
+                if settled.is_none() || due.is_some() || anew {
                     kept.settled = Some((now, told));
                 }
-                if kept.amiss.as_deref().is_some_and(|amiss| amiss.starts_with(store::REFUSED)) {
-                    kept.amiss = None;
-                }
+                self.told(|amiss| {
+                    if amiss.as_deref().is_some_and(|amiss| amiss.starts_with(store::REFUSED)) {
+                        *amiss = None;
+                    }
+                });
             }
             Err(error) => {
                 // What was drained is not lost from the sums: the counters still have it, and the next write tells it.
-                if kept.amiss.as_deref() != Some(&error.to_string()) {
-                    tracing::error!("{error}");
-                }
                 if error.is_damage() {
                     kept.store = None;
                 }
-                kept.amiss = Some(error.to_string());
+                let now = Some(error.to_string());
+                self.told(|amiss| {
+                    if *amiss != now {
+                        tracing::error!("{error}");
+                    }
+                    *amiss = now;
+                });
             }
         }
     }
@@ -118,14 +128,14 @@ impl Seen {
     /// What is not as it should be.
     #[must_use]
     pub fn amiss(&self) -> Option<String> {
-        self.kept().amiss.clone()
+        self.told(|amiss| amiss.clone())
     }
 
     fn asked<T>(&self, ask: impl FnOnce(&Store) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let kept = self.kept();
         match &kept.store {
             Some(store) => ask(store),
-            None => Err(StoreError::closed(&self.path, kept.amiss.as_deref())),
+            None => Err(StoreError::closed(&self.path, self.amiss().as_deref())),
         }
     }
 
@@ -136,11 +146,15 @@ impl Seen {
             if let Some(aside) = &aside {
                 tracing::warn!("{aside}");
             }
-            kept.amiss = aside;
+            self.told(|amiss| *amiss = aside);
             kept.settled = None;
             kept.store = Some(store);
         }
         kept.store.as_mut().ok_or_else(|| StoreError::closed(&self.path, None))
+    }
+
+    fn told<T>(&self, tell: impl FnOnce(&mut Option<String>) -> T) -> T {
+        tell(&mut self.amiss.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {

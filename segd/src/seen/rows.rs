@@ -8,7 +8,8 @@ use segd_common::reason::Reason;
 use super::Named;
 use super::class::{Class, Count};
 
-/// Connections of one class. Without addresses it stands for all of its pair of zones that found no class of their own.
+/// Connections of one class. Without a destination, but with a protocol, it stands for all hosts that its source asked for
+/// this service; without a protocol, for all services; without addresses, it stands for all of its pair of zones that found no class of their own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
     /// Minutes since 1970; 0 in a sum over several.

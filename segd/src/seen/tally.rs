@@ -9,7 +9,8 @@ use jiff::Timestamp;
 use super::class::{Class, Count, Kind, minute};
 use crate::datapath::Event;
 
-/// Classes of one source in a minute, for each pair of zones and kind of verdict: more is a scan.
+/// Classes of one source in a minute, for each pair of zones and kind of verdict; beyond that, so many services without
+/// the hosts that were asked for them: more is a scan.
 pub(super) const PER_SOURCE: u32 = 64;
 /// Classes of a pair of zones in a minute, for each kind of verdict.
 pub(super) const PER_PAIR: u32 = 1024;
@@ -29,7 +30,8 @@ pub(super) struct Tally {
 struct Minute {
     classes: HashMap<Class, Option<Count>>,
     of_pair: HashMap<(u16, u16, Kind), u32>,
-    of_source: HashMap<(u16, u16, Kind, IpAddr), u32>,
+    /// Classes with a host, and those without.
+    of_source: HashMap<(u16, u16, Kind, IpAddr), [u32; 2]>,
 }
 
 impl Tally {
@@ -65,16 +67,21 @@ impl Minute {
     fn find_room(&mut self, class: Class) -> Class {
         let Some(source) = class.src else { return class };
         let kind = class.kind();
+        let of_service = class.of_service();
+        let known = self.classes.contains_key(&of_service);
         let of_pair = self.of_pair.entry((class.from, class.to, kind)).or_default();
         if *of_pair >= PER_PAIR || self.classes.len() >= PER_MINUTE {
-            let of_source = class.of_source();
+            let of_source = if known { of_service } else { class.of_source() };
             return if self.classes.contains_key(&of_source) { of_source } else { class.of_pair() };
         }
         let of_source = self.of_source.entry((class.from, class.to, kind, source)).or_default();
-        *of_source += 1;
-        if *of_source > PER_SOURCE {
-            return class.of_source();
-        }
+        let (room, class) = match of_source {
+            [hosts, _] if *hosts < PER_SOURCE => (hosts, class),
+            _ if known => return of_service,
+            [_, services] if *services < PER_SOURCE => (services, of_service),
+            _ => return class.of_source(),
+        };
+        *room += 1;
         *of_pair += 1;
         class
     }
@@ -133,11 +140,23 @@ mod tests {
         }
         tally.take(&event(7, 22, Reason::NoRule));
         let rows = drained(&mut tally);
-        assert_eq!(rows.len(), PER_SOURCE as usize + 2);
+        assert_eq!(rows.len(), 2 * PER_SOURCE as usize + 2);
         assert_eq!(flows(&rows), 5001, "nothing is lost from the sum");
-        let (_, rest) = rows.iter().find(|(class, _)| class.src.is_some() && class.dst.is_none()).unwrap();
-        assert_eq!(rest.flows, 5000 - u64::from(PER_SOURCE));
+        let (_, rest) = rows.iter().find(|(class, _)| class.src.is_some() && class.proto == 0).unwrap();
+        assert_eq!(rest.flows, 5000 - 2 * u64::from(PER_SOURCE));
         assert!(rows.iter().any(|(class, _)| class.src == Some(Ipv4Addr::from(7).into()) && class.port == 22));
+    }
+
+    #[test]
+    fn whoever_asks_many_hosts_for_one_service_keeps_the_service() {
+        let mut tally = Tally::default();
+        for host in 0..=255 {
+            tally.take(&Event { dst: Ipv4Addr::new(192, 0, 2, host).into(), ..event(7, 443, Reason::NoRule) });
+        }
+        let rows = drained(&mut tally);
+        assert_eq!((rows.len(), flows(&rows)), (PER_SOURCE as usize + 1, 256));
+        let (rest, count) = rows.iter().find(|(class, _)| class.dst.is_none()).unwrap();
+        assert_eq!((rest.port, count.flows), (443, 256 - u64::from(PER_SOURCE)));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::scans::Scanners;
 use super::words::service_of;
 use super::{Left, Material, Needs, granted};
 use crate::api::types::LeftOut;
+use crate::policy::ZoneName;
 use crate::seen::Row;
 
 const UDP: u8 = 17;
@@ -24,6 +25,7 @@ pub(super) struct Evidence {
     pub(super) first: Timestamp,
     pub(super) last: Timestamp,
     pub(super) expired: BTreeSet<String>,
+    pub(super) from_anywhere: bool,
 }
 
 /// Takes rows, keeps what is evidence.
@@ -84,15 +86,19 @@ impl<'s> Sieve<'s> {
     }
 
     fn judged_ends(&mut self, row: &Row, ends: &Ends<'_>) -> Result<(), (String, String)> {
-        if self.places.is_for_many(ends.dst) {
-            return Err((ends.dst.to_string(), "is meant for a whole segment, which it should not leave".into()));
+        if let Some(dst) = ends.dst.filter(|dst| self.places.is_for_many(*dst)) {
+            return Err((dst.to_string(), "is meant for a whole segment, which it should not leave".into()));
         }
-        if ends.src.is_unspecified() || ends.dst.is_unspecified() || is_link_local(ends.src) || is_link_local(ends.dst)
-        {
-            return Err((format!("{} → {}", ends.src, ends.dst), "are addresses that nothing is routed to".into()));
+        let unrouted = |address: IpAddr| address.is_unspecified() || is_link_local(address);
+        if unrouted(ends.src) || ends.dst.is_some_and(unrouted) {
+            let to = ends.dst.map_or_else(|| ends.to.to_owned(), |dst| dst.to_string());
+            return Err((format!("{} → {to}", ends.src), "are addresses that nothing is routed to".into()));
+        }
+        if !self.places.is_zone(ends.to) {
+            return Err((format!("{} → {}", ends.src, ends.to), "went to a zone that is no more".into()));
         }
         if row.port == 0 && row.src_port != 0 {
-            let asked = self.asked.contains(&(ends.dst, ends.src, row.src_port));
+            let asked = ends.dst.is_some_and(|dst| self.asked.contains(&(dst, ends.src, row.src_port)));
             let why =
                 if asked { "are answers that came too late" } else { "look like answers to nothing that was seen" };
             return Err((format!("{} from udp/{}", ends.src, row.src_port), why.into()));
@@ -109,10 +115,12 @@ impl<'s> Sieve<'s> {
             first: row.first,
             last: row.last,
             expired: BTreeSet::new(),
+            from_anywhere: false,
         });
         found.flows += row.flows;
+        found.from_anywhere |= !self.places.is_inside(ends.src) && ends.from != ZoneName::HOST;
         found.sources.insert(ends.src);
-        found.destinations.insert(ends.dst);
+        found.destinations.extend(ends.dst);
         (found.first, found.last) = (found.first.min(row.first), found.last.max(row.last));
         let expired = row.reason == Reason::Expired || row.would_be == Some(Reason::Expired);
         found.expired.extend(row.rule.clone().filter(|_| expired));

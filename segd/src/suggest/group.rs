@@ -74,6 +74,7 @@ fn rule(id: String, from: Vec<String>, to: Vec<String>, services: Vec<String>, e
         seen: seen.collect(),
         first: all().map(|evidence| evidence.first).min().unwrap_or_default(),
         last: all().map(|evidence| evidence.last).max().unwrap_or_default(),
+        from_anywhere: all().any(|evidence| evidence.from_anywhere),
         expired: expired.into_iter().collect(),
     }
 }

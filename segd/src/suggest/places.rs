@@ -32,16 +32,25 @@ impl<'p> Places<'p> {
     /// which is what translation makes of others.
     pub(super) fn zone<'a>(&'a self, address: IpAddr, seen: &'a str) -> &'a str {
         if self.host.contains(&address) {
-            let known = |zone: &str| zone == ZoneName::HOST || self.networks.iter().any(|(_, name)| *name == zone);
-            return if known(seen) { seen } else { ZoneName::HOST };
+            return if self.is_zone(seen) { seen } else { ZoneName::HOST };
         }
         self.network(address).map_or(ZoneName::UNZONED, |(_, zone)| zone)
     }
 
     /// Whether an address is in somebody's network, where a sweep would be remarkable.
     pub(super) fn is_inside(&self, address: IpAddr) -> bool {
-        let wide = if address.is_ipv4() { WIDE_V4 } else { WIDE_V6 };
-        self.network(address).is_some_and(|(network, _)| network.prefix_len() >= wide)
+        self.network(address).is_some_and(|(network, _)| network.prefix_len() >= wide(address))
+    }
+
+    /// Whether there is such a zone.
+    pub(super) fn is_zone(&self, zone: &str) -> bool {
+        [ZoneName::HOST, ZoneName::UNZONED].contains(&zone) || self.networks.iter().any(|(_, name)| *name == zone)
+    }
+
+    /// Whether all of a zone is somebody's network.
+    pub(super) fn is_zone_inside(&self, zone: &str) -> bool {
+        let mut networks = self.networks.iter().filter(|(_, name)| *name == zone).peekable();
+        networks.peek().is_some() && networks.all(|(network, _)| network.prefix_len() >= wide(network.network()))
     }
 
     /// Whether a packet to `address` is meant for many.
@@ -59,24 +68,33 @@ impl<'p> Places<'p> {
     }
 }
 
-/// Both ends of a row that has them, turned to who opened: an adopted connection may have been heard of by its answer
+const fn wide(address: IpAddr) -> u8 {
+    if address.is_ipv4() { WIDE_V4 } else { WIDE_V6 }
+}
+
+/// The ends of a row that tells a source and a service, turned to who opened: an adopted connection may have been heard of by its answer
 /// first, and then its source lies in the zone of the responder.
 pub(super) fn ends<'a>(row: &'a Row, places: &'a Places<'_>) -> Option<Ends<'a>> {
-    let (src, dst) = (row.src?, row.dst?);
+    let src = row.src?;
+    let Some(dst) = row.dst else {
+        let from = places.zone(src, &row.from_zone);
+        return (row.proto != 0).then_some(Ends { src, dst: None, port: row.port, from, to: &row.to_zone });
+    };
     let turned = row.src_port != 0
         && row.port != 0
         && row.from_zone != row.to_zone
         && places.zone(src, &row.from_zone) == row.to_zone
         && places.zone(dst, &row.to_zone) == row.from_zone;
     let (src, dst, port) = if turned { (dst, src, row.src_port) } else { (src, dst, row.port) };
-    Some(Ends { src, dst, port, from: places.zone(src, &row.from_zone), to: places.zone(dst, &row.to_zone) })
+    Some(Ends { src, dst: Some(dst), port, from: places.zone(src, &row.from_zone), to: places.zone(dst, &row.to_zone) })
 }
 
 /// Who opened what to whom.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ends<'a> {
     pub(super) src: IpAddr,
-    pub(super) dst: IpAddr,
+    /// None: many.
+    pub(super) dst: Option<IpAddr>,
     pub(super) port: u16,
     pub(super) from: &'a str,
     pub(super) to: &'a str,

@@ -9,9 +9,11 @@ use super::places::{Places, ends};
 use crate::seen::Row;
 
 /// More services on one host than any client of its needs.
-const SERVICES_ON_A_HOST: usize = 20;
+const SERVICES_ON_A_HOST: usize = 24;
 /// More hosts with one service, inside our own networks, than any client needs.
 const HOSTS_WITH_A_SERVICE: usize = 50;
+/// More services of hosts, inside our own networks, than any client needs.
+const DOORS: usize = 100;
 /// More services in one zone: programs that choose a port each time, or a scan spread over hosts.
 const SERVICES_IN_A_ZONE: usize = 64;
 
@@ -34,14 +36,16 @@ pub(super) fn scanners(rows: &[Row], places: &Places<'_>) -> Scanners {
     let mut on_host: HashMap<(IpAddr, IpAddr), HashSet<(u8, u16)>> = HashMap::new();
     let mut with_service: HashMap<(IpAddr, u8, u16), HashSet<IpAddr>> = HashMap::new();
     let mut in_zone: HashMap<(IpAddr, String), BTreeSet<(u8, u16)>> = HashMap::new();
+    let mut doors: HashMap<IpAddr, HashSet<(IpAddr, u8, u16)>> = HashMap::new();
     let mut scanners = Scanners::default();
     for row in rows.iter().filter(|row| is_asked_in_vain(row)) {
         let Some(ends) = ends(row, places) else {
-            // So many classes in a minute that they found no room: nothing but a scan does that.
-            if let Some(src) = row.src {
-                scanners
-                    .whole
-                    .insert(src, "touched more services and hosts in a minute than were kept apart: a scan".into());
+            // So many services in a minute that they found no room: inside, nothing but a scan does that.
+            let why = "touched more services in a minute than were kept apart: a scan";
+            match row.src {
+                Some(src) if places.is_zone_inside(&row.to_zone) => drop(scanners.whole.insert(src, why.into())),
+                Some(src) => drop(scanners.towards.insert((src, row.to_zone.clone()), why.into())),
+                None => {}
             }
             continue;
         };
@@ -49,10 +53,20 @@ pub(super) fn scanners(rows: &[Row], places: &Places<'_>) -> Scanners {
             continue;
         }
         let service = (row.proto, ends.port);
-        on_host.entry((ends.src, ends.dst)).or_default().insert(service);
         in_zone.entry((ends.src, ends.to.to_owned())).or_default().insert(service);
-        if places.is_inside(ends.dst) {
-            with_service.entry((ends.src, row.proto, ends.port)).or_default().insert(ends.dst);
+        let Some(dst) = ends.dst else {
+            if places.is_zone_inside(ends.to) {
+                let service = super::words::service_text(row.proto, ends.port);
+                let why =
+                    format!("touched {service} on more hosts of {} in a minute than were kept apart: a sweep", ends.to);
+                scanners.whole.insert(ends.src, why);
+            }
+            continue;
+        };
+        on_host.entry((ends.src, dst)).or_default().insert(service);
+        if places.is_inside(dst) {
+            with_service.entry((ends.src, row.proto, ends.port)).or_default().insert(dst);
+            doors.entry(ends.src).or_default().insert((dst, row.proto, ends.port));
         }
     }
     let mut say = |src: IpAddr, why: String| {
@@ -73,6 +87,11 @@ pub(super) fn scanners(rows: &[Row], places: &Places<'_>) -> Scanners {
                     hosts.len()
                 ),
             );
+        }
+    }
+    for (src, doors) in doors {
+        if doors.len() > DOORS {
+            say(src, format!("touched {} services of hosts inside: a scan", doors.len()));
         }
     }
     for ((src, zone), services) in in_zone {

@@ -176,6 +176,21 @@ fn somebody_who_browses_the_web_is_no_scanner() {
 }
 
 #[test]
+fn many_hosts_that_were_not_told_apart_are_a_sweep_inside_and_the_web_outside() {
+    let many = |src: &str, dst: &str, service: &str| Row { dst: None, ..seen(src, dst, service, 500) };
+    let rows = [
+        many("10.30.0.5", "192.0.2.1", "tcp/443"),
+        seen("10.30.0.5", "10.20.0.10", "tcp/445", 1),
+        many("10.31.0.66", "10.20.0.1", "tcp/3389"),
+    ];
+    let found = suggested(&policy(""), &rows);
+    assert_eq!(told(&found.rules), ["desks > internet: tcp/443", "desks > servers: tcp/445"]);
+    assert!(found.yaml.contains("500 connections from 10.30.0.5 to many hosts,"), "{}", found.yaml);
+    let left: Vec<&str> = found.left_out.iter().map(|left| left.who.as_str()).collect();
+    assert_eq!(left, ["10.31.0.66"]);
+}
+
+#[test]
 fn a_flood_that_was_not_told_apart_is_said_and_is_no_evidence() {
     let of_source = Row { dst: None, proto: 0, port: 0, ..seen("10.31.0.66", "10.20.0.1", "tcp/1", 5000) };
     let of_pair = Row { src: None, flows: 70_000, ..of_source.clone() };
@@ -246,4 +261,25 @@ fn names_of_rules_are_free_and_words_that_yaml_would_turn_are_quoted() {
     let found = suggested(&policy(taken), &[seen("10.30.0.5", "10.20.0.1", "tcp/22", 1)]);
     assert_eq!(found.rules[0].id, "desks-servers-tcp-22-2");
     assert_eq!(found.rules[0].from, Names::One("desks".into()));
+}
+
+#[test]
+fn what_is_asked_for_from_outside_is_marked_as_perhaps_noise() {
+    let rows = [seen("192.0.2.9", "10.20.0.10", "tcp/443", 1), seen("10.30.0.9", "10.20.0.10", "tcp/22", 1)];
+    let found = suggested(&policy(""), &rows);
+    let outside: Vec<(String, bool)> =
+        found.rules.iter().map(|rule| (rule.from.to_string(), rule.from_anywhere)).collect();
+    assert_eq!(outside, [("desks".to_owned(), false), ("internet".to_owned(), true)]);
+    assert_eq!(found.yaml.matches("noise of the world's scanners?").count(), 1);
+}
+
+#[test]
+fn few_services_on_many_hosts_are_a_scan_too_and_an_office_server_with_many_services_is_none() {
+    let few =
+        |host: u8| (1..=4).map(move |port| seen("10.31.0.66", &format!("10.20.0.{host}"), &format!("tcp/{port}"), 1));
+    let scan: Vec<Row> = (1..=40).flat_map(few).collect();
+    assert_eq!(suggested(&policy(""), &scan).rules, []);
+    let many: Vec<Row> =
+        (1..=20).map(|port| seen("10.30.0.5", "10.20.0.10", &format!("tcp/{}", port * 10), 1)).collect();
+    assert_eq!(suggested(&policy(""), &many).rules[0].services.len(), 20);
 }

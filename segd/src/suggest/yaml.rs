@@ -50,7 +50,8 @@ pub(super) fn written(
 }
 
 fn write_rule(text: &mut String, rule: &SuggestedRule, policy: &Policy) {
-    let SuggestedRule { id, from, to, services, connections, sources, destinations, seen, first, last, expired } = rule;
+    let SuggestedRule { id, from, to, services, connections, sources, destinations, seen, first, last, .. } = rule;
+    let SuggestedRule { from_anywhere, expired, .. } = rule;
     let _ =
         writeln!(text, "  # {} from {} to {},", counted(*connections, "connection"), some(sources), some(destinations));
     let _ = writeln!(text, "  # first {}, last {}", moment(*first), moment(*last));
@@ -60,6 +61,9 @@ fn write_rule(text: &mut String, rule: &SuggestedRule, policy: &Policy) {
     }
     for hint in hints(services, policy) {
         let _ = writeln!(text, "  # {hint}");
+    }
+    if *from_anywhere {
+        let _ = writeln!(text, "  # from outside: a service for the world, or the noise of the world's scanners?");
     }
     for rule in expired {
         let _ = writeln!(text, "  # rule {rule} would allow some of it, but has run out: give it a new end instead?");
@@ -84,6 +88,7 @@ fn hints(services: &[String], policy: &Policy) -> Vec<String> {
 /// `10.30.0.5`, or `3 hosts (10.30.0.5, …)`.
 fn some(addresses: &[String]) -> String {
     match addresses {
+        [] => "many hosts".to_owned(),
         [one] => one.clone(),
         all if all.len() <= NAMED => format!("{} hosts ({})", all.len(), all.join(", ")),
         all => format!("{} hosts ({}, …)", all.len(), all[..NAMED].join(", ")),

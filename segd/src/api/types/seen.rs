@@ -64,6 +64,8 @@ pub struct SuggestedRule {
     pub first: Timestamp,
     /// The last of them.
     pub last: Timestamp,
+    /// Whether some who opened them are in no network of ours, but in a zone that is everything else.
+    pub from_anywhere: bool,
     /// Rules that would allow some of it, but have run out.
     pub expired: Vec<String>,
 }

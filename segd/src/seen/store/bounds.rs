@@ -89,8 +89,11 @@ impl Bounds {
             [edge],
         )?;
         work.execute("DELETE FROM traffic WHERE minute < ?1 AND minute % 60 != 0", [edge])?;
-        fold(work, edge, "src, reason", "src", self.per_source)?;
-        fold(work, edge, "reason", "''", self.per_pair)
+        let service = "src, '', proto, port, src_port, reason, would_be, rule";
+        fold(work, edge, ["dst != ''", "src, reason", service], self.per_source)?;
+        let source = "src, '', 0, 0, 0, reason, would_be, ''";
+        fold(work, edge, ["src != '' AND dst = '' AND proto != 0", "src, reason", source], self.per_source)?;
+        fold(work, edge, ["src != ''", "reason", "'', '', 0, 0, 0, reason, would_be, ''"], self.per_pair)
     }
 
     /// Gives up the oldest until the file is small enough.
@@ -117,16 +120,19 @@ impl Bounds {
     }
 }
 
-/// Of the classes that share `within` in an hour and pair, keeps the `most` that were seen most often; the rest becomes
-/// one row, whose source is `source`.
-fn fold(work: &Transaction<'_>, edge: i64, within: &str, source: &str, most: u32) -> rusqlite::Result<()> {
+/// Of those `classes` that share `within` in an hour and pair, keeps the `most` that were seen most often; the rest becomes
+/// rows that have only what `kept` says.
+fn fold(work: &Transaction<'_>, edge: i64, [classes, within, kept]: [&str; 3], most: u32) -> rusqlite::Result<()> {
+    // Numbers alone would be taken for the numbers of columns.
+    let group: Vec<&str> = kept.split(", ").filter(|what| *what != "0" && *what != "''").collect();
+    let group = group.join(", ");
     work.execute_batch("DROP TABLE IF EXISTS temp.rest")?;
     work.execute(
         &format!(
             "CREATE TEMP TABLE rest AS SELECT * FROM (
                  SELECT *, row_number() OVER (
                      PARTITION BY minute, from_zone, to_zone, {within} ORDER BY flows DESC, dst, proto, port
-                 ) AS place FROM seen WHERE minute < ?1 AND dst != '')
+                 ) AS place FROM seen WHERE minute < ?1 AND {classes})
              WHERE place > ?2"
         ),
         params![edge, most],
@@ -134,8 +140,8 @@ fn fold(work: &Transaction<'_>, edge: i64, within: &str, source: &str, most: u32
     work.execute(&format!("DELETE FROM seen WHERE (minute, {CLASS}) IN (SELECT minute, {CLASS} FROM temp.rest)"), [])?;
     work.execute(
         &format!(
-            "INSERT INTO seen SELECT minute, from_zone, to_zone, {source}, '', 0, 0, 0, reason, would_be, '', {SUMS}
-             FROM temp.rest WHERE true GROUP BY minute, from_zone, to_zone, {source}, reason, would_be {MERGE}"
+            "INSERT INTO seen SELECT minute, from_zone, to_zone, {kept}, {SUMS}
+             FROM temp.rest WHERE true GROUP BY minute, from_zone, to_zone, {group} {MERGE}"
         ),
         [],
     )?;

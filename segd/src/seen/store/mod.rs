@@ -38,20 +38,29 @@ pub(super) struct Store {
     traffic: BTreeMap<Cell, [u64; 2]>,
     /// How many connections of each counter stand in rows.
     flows: BTreeMap<Cell, u64>,
+    /// The counters as they were last read.
+    counted: BTreeMap<Cell, u64>,
     /// The last minute in which old rows were looked for.
     tidied: i64,
 }
 
 impl Store {
-    /// Writes down `rows`, what the counters say beyond them, and what passed the wire.
+    /// Writes down `rows`, what the counters say beyond them, and what passed the wire. Whether some counters began anew:
+    /// what was read of them before is then no measure any more.
     pub(super) fn keep(
         &mut self,
         now: Timestamp,
         rows: &[Row],
         told: &Told,
         due: Option<&(Timestamp, Told)>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         let (mut flows, mut traffic) = (self.flows.clone(), self.traffic.clone());
+        let smaller = |(cell, last): &(&Cell, &u64)| told.flows.get(*cell).is_none_or(|now| now < *last);
+        let anew: Vec<&Cell> = self.counted.iter().filter(smaller).map(|(cell, _)| cell).collect();
+        for cell in &anew {
+            flows.insert((*cell).clone(), 0);
+        }
+        let (anew, due) = (!anew.is_empty(), due.filter(|_| anew.is_empty()));
         let work = self.db.transaction()?;
         for row in rows {
             add(&work, row)?;
@@ -65,12 +74,12 @@ impl Store {
         keep_traffic(&work, minute(now), told, &mut traffic)?;
         keep_marks(&work, (&self.traffic, &self.flows), (&traffic, &flows))?;
         work.commit()?;
-        (self.flows, self.traffic) = (flows, traffic);
+        (self.flows, self.traffic, self.counted) = (flows, traffic, told.flows.clone());
         let before = std::mem::replace(&mut self.tidied, minute(now));
         if before != self.tidied {
             self.bounds.tidy(&mut self.db, now, before / 60 != self.tidied / 60)?;
         }
-        Ok(())
+        Ok(anew)
     }
 }
 

@@ -7,11 +7,12 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
+use segd_common::reason::Reason;
 
 use super::bounds::Bounds;
 use super::error::is_damage;
 use super::{Store, StoreError, known};
-use crate::seen::balance::{Cell, Told};
+use crate::seen::balance::{CONNECTIONS, Cell, Told};
 
 /// Layout of the tables; another one is set aside.
 const LAYOUT: i64 = 1;
@@ -72,14 +73,18 @@ impl Store {
         } else {
             (marks(&db, "traffic", |packets, bytes| [packets, bytes])?, marks(&db, "flows", |flows, _| flows)?)
         };
-        let smaller =
-            |(cell, [packets, _]): (&Cell, &[u64; 2])| counters.traffic.get(cell).is_none_or(|[now, _]| now < packets);
-        if traffic.iter().any(smaller) {
-            // The counters began anew: the machine was started, or enforcement was taken off in between.
-            (traffic, flows) = (BTreeMap::new(), BTreeMap::new());
-            db.execute("DELETE FROM marks", [])?;
-        }
-        Ok(Self { db, bounds, traffic, flows, tidied: 0 })
+        // Counters that are smaller began anew: the machine was started, enforcement was taken off in between, or a number
+        // belongs to another zone now.
+        traffic.retain(|cell, [packets, _]| counters.traffic.get(cell).is_some_and(|[now, _]| now >= packets));
+        flows.retain(|(from, to, what), _| {
+            let of_reason = |reason: &'static str| traffic.contains_key(&(from.clone(), to.clone(), reason));
+            if *what == CONNECTIONS {
+                Reason::ALL.into_iter().any(|one| of_reason(one.name()))
+            } else {
+                of_reason(what)
+            }
+        });
+        Ok(Self { db, bounds, traffic, flows, counted: counters.flows.clone(), tidied: 0 })
     }
 }
 
