@@ -58,7 +58,9 @@ fn assert_shape(value: &Value, shape: &[(&str, Is)]) {
 fn each(list: &Value, shape: &[(&str, Is)]) {
     let all = list.as_array().unwrap_or_else(|| panic!("no list: {list}"));
     assert!(!all.is_empty(), "nothing in the list");
-    all.iter().for_each(|one| assert_shape(one, shape));
+    for one in all {
+        assert_shape(one, shape);
+    }
 }
 
 const VERDICT: Is = Is::Word(&["allow", "deny"]);
@@ -202,7 +204,9 @@ fn flows_are_one_object_a_line_and_a_drop_has_a_null_rule() -> Result<()> {
         lines.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
     };
     let all = flows(&[])?;
-    all.iter().for_each(|flow| assert_shape(flow, &FLOW));
+    for flow in &all {
+        assert_shape(flow, &FLOW);
+    }
     let told = |flow: &Value| (flow["verdict"].clone(), flow["reason"].clone(), flow["rule"].clone());
     let of = |zone: &str| all.iter().filter(|flow| flow["from_zone"] == zone).map(told).collect::<Vec<_>>();
     assert_eq!(of("dev"), [("allow".into(), "rule".into(), "ledger".into())]);
