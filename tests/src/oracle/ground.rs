@@ -308,7 +308,6 @@ fn memory(maps: &PathBuf) -> Result<Vec<ArrayMap>> {
 
 fn facts(host: &[IpAddr], datapath: &Datapath, now: Timestamp) -> Facts {
     let interfaces = (1..).zip(INTERFACES).map(|(slot, name)| InterfaceFact {
-        above: Vec::new(),
         name: name.to_owned(),
         above: Vec::new(),
         ifindex: u32::from(slot),
