@@ -9,7 +9,7 @@ use crate::client::Client;
 use crate::screen::{Format, Screen};
 use crate::verbs::{
     allow, apply, check, completions, confirm, diff, explain, extend, flows, history, interfaces, man, matrix, pairs,
-    quarantine, reload, revoke, rules, selftest, services, status, top, zones,
+    quarantine, reload, report, revoke, rules, selftest, services, status, suggest, top, zones,
 };
 
 const EXIT_STATUS: &str = "\
@@ -70,6 +70,8 @@ enum Verb {
     Matrix(matrix::Args),
     Top(top::Args),
     Selftest(selftest::Args),
+    Suggest(suggest::Args),
+    Report(report::Args),
     Reload(reload::Args),
     History(history::Args),
     Completions(completions::Args),
@@ -109,9 +111,11 @@ impl Cli {
             Verb::Quarantine(args) => quarantine::quarantine(args, &session).await,
             Verb::Release(args) => quarantine::release(args, &session).await,
             Verb::Flows(args) => flows::run(args, &session).await,
-            Verb::Matrix(_) => matrix::run(&session).await,
+            Verb::Matrix(args) => matrix::run(&args, &session).await,
             Verb::Top(args) => top::run(&args, &session).await,
             Verb::Selftest(args) => selftest::run(&args, &session).await,
+            Verb::Suggest(args) => suggest::run(&args, &session).await,
+            Verb::Report(args) => report::run(&args, &session).await,
             Verb::Reload(_) => reload::run(&session).await,
             Verb::History(args) => history::run(args, &session).await,
             Verb::Completions(args) => completions::run(&args),

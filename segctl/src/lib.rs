@@ -7,6 +7,7 @@ mod cli;
 mod client;
 mod failure;
 mod follow;
+mod past;
 mod plain;
 mod screen;
 mod ssh;

@@ -38,7 +38,8 @@ fn flow(reason: &str) -> Value {
 fn pair(applied: bool, packets: u64) -> Value {
     json!({
         "from": "dev", "to": "internet", "mode": "enforce", "applied": applied, "generation": 9,
-        "would_drop_packets": packets, "would_drop": [flow("audit")]
+        "since": "2026-11-16T20:00:00Z", "would_drop_packets": packets, "would_drop_connections": packets / 4,
+        "would_drop": [flow("audit")]
     })
 }
 
@@ -258,9 +259,16 @@ fn enforce_without_a_terminal_shows_the_preview_and_refuses() {
     let daemon = Daemon::with(vec![ok("PUT /v1/pairs", &pair(false, 12))]);
     let ran = daemon.run(&["enforce", "dev", "internet"]);
     assert_eq!((ran.status, ran.out.as_str()), (2, ""));
-    assert!(ran.err.contains("enforce would have dropped 12 packets"), "{ran:?}");
+    assert!(
+        ran.err.contains("enforce would have dropped 3 connections (12 packets) since 2026-11-16 20:00:00"),
+        "{ran:?}"
+    );
     assert!(ran.err.contains("segctl enforce dev internet --yes"), "{ran:?}");
-    let asked: Vec<Value> = daemon.asked().into_iter().map(|asked| asked.body).collect();
+    let mut asked: Vec<Value> = daemon.asked().into_iter().map(|asked| asked.body).collect();
+    let since = asked[0].as_object_mut().unwrap().remove("since").unwrap();
+    let since: jiff::Timestamp = since.as_str().unwrap().parse().unwrap();
+    let days = jiff::Timestamp::now().duration_since(since).as_hours() / 24;
+    assert_eq!(days, 7, "the last seven days are looked at");
     assert_eq!(asked, [json!({"from": "dev", "to": "internet", "mode": "enforce", "preview": true})]);
 }
 
@@ -284,6 +292,46 @@ fn flows_are_one_json_object_a_line() {
     let ran = daemon.run(&["flows", "--blocked", "--to", "accounting", "-o", "json"]);
     let told: Vec<Value> = ran.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!((ran.status, told), (0, vec![flow("no-rule"), flow("expired")]));
+}
+
+#[test]
+fn the_past_is_asked_for_by_a_span_and_told_with_its_counts() {
+    let mut past = flow("no-rule");
+    past["connections"] = json!(12);
+    past["first"] = json!("2026-11-23T19:00:00Z");
+    let daemon = Daemon::with(vec![
+        lines("GET /v1/flows?blocked=true&follow=false&since=", &[past.clone()]),
+        ok("GET /v1/matrix?since=", &json!([])),
+        ok("GET /v1/top?since=", &json!([])),
+    ]);
+    let ran = daemon.run(&["flows", "--blocked", "--since", "1h", "-o", "json"]);
+    assert_eq!((ran.status, ran.json()), (0, past));
+    let ran = daemon.run(&["flows", "--blocked", "--since", "1h"]);
+    assert!(ran.out.contains("   12  10.30.0.5 (dev)  10.20.0.10 (accounting)  tcp/22   deny: no-rule"), "{ran:?}");
+    assert_eq!(daemon.run(&["matrix", "--last", "1h"]).status, 0);
+    assert_eq!(daemon.run(&["top", "--last", "7d"]).status, 0);
+    assert_eq!(daemon.run(&["flows", "-f", "--since", "1h"]).status, 2, "the past does not go on");
+    assert_eq!(daemon.run(&["flows", "--since", "tomorrow"]).status, 2);
+}
+
+#[test]
+fn suggest_prints_the_file_alone_and_says_beside_it_what_comes_next() {
+    let yaml = "# evidence\nrules:\n  - id: dev-accounting-tcp-22\n";
+    let rule = json!({
+        "id": "dev-accounting-tcp-22", "from": "dev", "to": "accounting", "services": ["tcp/22"], "connections": 3,
+        "sources": ["10.30.0.5"], "destinations": ["10.20.0.10"], "seen": [{"service": "tcp/22", "connections": 3}],
+        "first": "2026-11-23T19:00:00Z", "last": "2026-11-23T19:59:58Z", "expired": []
+    });
+    let answer = json!({
+        "since": "2026-11-16T20:00:00Z", "until": "2026-11-23T20:00:00Z", "rules": [rule], "left_out": [], "yaml": yaml
+    });
+    let daemon = Daemon::with(vec![ok("GET /v1/suggest?since=", &answer)]);
+    let ran = daemon.run(&["suggest"]);
+    assert_eq!((ran.status, ran.out.as_str()), (0, yaml));
+    assert!(ran.err.starts_with("1 rule suggested; fill in each reason and approver"), "{ran:?}");
+    let ran = daemon.run(&["suggest", "--passing", "--since", "30d", "-o", "json"]);
+    assert_eq!((ran.json(), ran.err.as_str()), (answer, ""));
+    assert!(daemon.asked()[1].line.ends_with("&passing=true"));
 }
 
 #[test]

@@ -99,16 +99,17 @@ pub(crate) fn first_blocked<E: Env>(env: &E, hash: u64, now: u64, hz: u32) -> bo
     true
 }
 
-/// Whether an event may be sent now. Tokens come back at `rate` a second, and no more than a second's worth is kept.
+/// Whether an event may be sent now. Tokens come back at `rate` a second, and no more than a second's worth is kept; an
+/// event leaves `spared` of them to others.
 #[inline(always)]
-pub(crate) fn may_emit(budget: &EventBudget, now: u64, rate: u32, hz: u32) -> bool {
+pub(crate) fn may_emit(budget: &EventBudget, now: u64, rate: u32, spared: u32, hz: u32) -> bool {
     let elapsed = (now as u32).wrapping_sub(budget.refilled.get());
     if elapsed >= hz {
         budget.tokens.set(rate);
         budget.refilled.set(now as u32);
     }
     let tokens = budget.tokens.get();
-    if tokens == 0 {
+    if tokens <= spared {
         add(&budget.lost, 1);
         return false;
     }

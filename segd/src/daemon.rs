@@ -17,6 +17,8 @@ use crate::cli::Run;
 
 /// How often the engine looks at what nobody tells.
 const TICK: Duration = Duration::from_secs(3);
+/// How often what was seen is written down.
+const KEEP: Duration = Duration::from_secs(5);
 /// A burst of changes is over when nothing came for so long: a link that comes up tells several things at once.
 const QUIET: Duration = Duration::from_millis(20);
 /// A burst is not waited out for longer than this: a new interface is closed until it is guarded.
@@ -68,12 +70,26 @@ async fn enforce(folders: Folders, policy: CheckedPolicy, sockets: Sockets, sign
             reader.take_events(&batch);
         }
     });
+    tokio::spawn(keep_seen(Arc::clone(&engine)));
     tokio::spawn(serve_control(sockets.control, Arc::clone(&engine)));
     tokio::spawn(serve_metrics(sockets.metrics, Arc::clone(&engine)));
     tell_ready(&engine, adopted).await?;
-    attend(engine, watcher, signals).await?;
+    attend(Arc::clone(&engine), watcher, signals).await?;
+    blocking(move || engine.keep_seen()).await?;
     tracing::info!("segd ends; what is enforced stays enforced");
     Ok(())
+}
+
+/// Writes down what was seen, now and then. Ends with an engine that failed.
+async fn keep_seen(engine: Arc<Engine>) {
+    let mut ticks = interval(KEEP);
+    loop {
+        ticks.tick().await;
+        let engine = Arc::clone(&engine);
+        if blocking(move || engine.keep_seen()).await.is_err() {
+            return;
+        }
+    }
 }
 
 /// Hands signals and news of the machine to the engine, until the daemon is told to end.

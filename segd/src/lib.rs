@@ -14,4 +14,6 @@ pub mod history;
 pub mod interfaces;
 pub mod metrics;
 pub mod policy;
+pub mod seen;
 pub mod state;
+pub mod suggest;

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use jiff::Timestamp;
 use segd::api::types::{FlowLine, LostLine, Verdict};
 use serde::{Deserialize, Serialize};
 
@@ -9,18 +10,24 @@ use crate::cli::Session;
 use crate::client::Call;
 use crate::failure::Failure;
 use crate::follow::{Next, Objects};
+use crate::past;
 use crate::screen::Format;
 use crate::table::{Grid, cell, toned};
-use crate::words::{Page, Tone, clock};
+use crate::words::{Page, Tone, clock, count};
 
 /// Recent and live connections and drops, with rule or reason
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  segctl flows --blocked --to accounting\n  segctl flows -f --from dev\n  \
-                        segctl flows -o json | jq -r 'select(.verdict == \"deny\") | .reason' | sort | uniq -c")]
+#[command(
+    after_help = "Examples:\n  segctl flows --blocked --to accounting\n  segctl flows -f --from dev\n  segctl flows --since 1h --blocked\n  \
+                        segctl flows -o json | jq -r 'select(.verdict == \"deny\") | .reason' | sort | uniq -c"
+)]
 pub(crate) struct Args {
     /// Stay, and show each new event until Ctrl-C
-    #[arg(short, long)]
+    #[arg(short, long, conflicts_with = "since")]
     follow: bool,
+    /// Out of the history, one line for each class of connections: since 1h, 7d, or a date
+    #[arg(long, value_name = "WHEN", value_parser = past::past)]
+    since: Option<Timestamp>,
     /// Only what was dropped, or would have been
     #[arg(long)]
     blocked: bool,
@@ -48,6 +55,8 @@ impl Args {
         let mut pairs = vec![("blocked", flag(self.blocked)), ("follow", flag(self.follow))];
         pairs.extend(self.from.as_deref().map(|zone| ("from", zone)));
         pairs.extend(self.to.as_deref().map(|zone| ("to", zone)));
+        let since = self.since.map(past::query);
+        pairs.extend(since.as_deref().map(|time| ("since", time)));
         Call::get("/v1/flows").query(&pairs)
     }
 }
@@ -55,7 +64,7 @@ impl Args {
 /// Shows what there is, and with `-f` what comes.
 pub(crate) async fn run(args: Args, session: &Session) -> anyhow::Result<ExitCode> {
     let mut objects = Objects::new(session.client.stream(args.call()).await?);
-    if args.follow { follow(&mut objects, session).await } else { list(&mut objects, session).await }
+    if args.follow { follow(&mut objects, session).await } else { list(&args, &mut objects, session).await }
 }
 
 async fn follow(objects: &mut Objects, session: &Session) -> anyhow::Result<ExitCode> {
@@ -73,7 +82,7 @@ fn hung_up() -> Failure {
 }
 
 /// A table needs all its rows to know its widths; programs get each object as it comes.
-async fn list(objects: &mut Objects, session: &Session) -> anyhow::Result<ExitCode> {
+async fn list(args: &Args, objects: &mut Objects, session: &Session) -> anyhow::Result<ExitCode> {
     let mut flows: Vec<FlowLine> = Vec::new();
     while let Next::Object(flow) = objects.next::<FlowLine>().await? {
         if session.screen.format == Format::Table {
@@ -83,6 +92,7 @@ async fn list(objects: &mut Objects, session: &Session) -> anyhow::Result<ExitCo
         }
     }
     if session.screen.format == Format::Table {
+        let table = if args.since.is_some() { past_table } else { table };
         session.screen.show(&flows, |flows, page| table(flows, page))?;
     }
     Ok(ExitCode::SUCCESS)
@@ -97,6 +107,26 @@ pub(super) fn table(flows: &[FlowLine], page: &Page) -> String {
         let (verdict, tone) = verdict(flow);
         grid.row(vec![
             cell(clock(flow.time, page)),
+            cell(end(&flow.src, &flow.from_zone)),
+            cell(end(&flow.dst, &flow.to_zone)),
+            cell(service(flow)),
+            toned(verdict, tone),
+        ]);
+    }
+    grid.text()
+}
+
+/// Classes of connections out of the history.
+pub(super) fn past_table(flows: &[FlowLine], page: &Page) -> String {
+    if flows.is_empty() {
+        return "nothing like that was seen since then\n  what the history knows: segctl matrix --last 7d".into();
+    }
+    let mut grid = Grid::new(&["LAST", ">COUNT", "INITIATOR", "RESPONDER", "SERVICE", "VERDICT"], page);
+    for flow in flows {
+        let (verdict, tone) = verdict(flow);
+        grid.row(vec![
+            cell(clock(flow.time, page)),
+            cell(count(flow.connections.unwrap_or(1))),
             cell(end(&flow.src, &flow.from_zone)),
             cell(end(&flow.dst, &flow.to_zone)),
             cell(service(flow)),
@@ -121,12 +151,15 @@ fn followed(line: &Line, page: &Page) -> String {
     }
 }
 
-fn end(address: &str, zone: &str) -> String {
+pub(super) fn end(address: &str, zone: &str) -> String {
     format!("{address} ({zone})")
 }
 
-fn service(flow: &FlowLine) -> String {
+/// Answers go to a port that a kernel chose, so their own port is told.
+pub(super) fn service(flow: &FlowLine) -> String {
     match flow.proto.as_str() {
+        "*" => "*".to_owned(),
+        proto @ "udp" if flow.dst_port == 0 && flow.src_port != 0 => format!("from {proto}/{}", flow.src_port),
         number if number.bytes().all(|byte| byte.is_ascii_digit()) => format!("proto/{number}"),
         proto => format!("{proto}/{}", flow.dst_port),
     }
@@ -167,6 +200,8 @@ pub(super) mod tests {
             would_be: None,
             state: None,
             interface: Some("lan30".into()),
+            connections: None,
+            first: None,
         }
     }
 

@@ -3,34 +3,46 @@
 use std::process::ExitCode;
 
 use comfy_table::Cell;
+use jiff::Timestamp;
 use segd::api::types::MatrixCell;
 use segd::policy::Mode;
 
 use crate::cli::Session;
+use crate::past;
 use crate::table::{Grid, cell, fits, toned};
-use crate::words::{Page, Tone, count};
+use crate::words::{Page, Tone, count, moment};
 
 const LEGEND: &str = "\
-rows: who asks; columns: who is asked; packets since the counters began
 ✓ allowed by a rule   ~ let pass by audit mode only   ✗ dropped   · no rule, no traffic";
 
 /// The zone-by-zone table of allowed and blocked
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  segctl matrix\n  segctl matrix -o json | jq '.[] | select(.denied > 0)'")]
-pub(crate) struct Args {}
+#[command(after_help = "Examples:\n  segctl matrix\n  segctl matrix --last 1h\n  \
+                        segctl matrix -o json | jq '.[] | select(.denied > 0)'")]
+pub(crate) struct Args {
+    /// Only packets of the last: 1h, 7d, or since a date; else since the counters began
+    #[arg(long, value_name = "WHEN", value_parser = past::past)]
+    last: Option<Timestamp>,
+}
 
 /// Asks and shows.
-pub(crate) async fn run(session: &Session) -> anyhow::Result<ExitCode> {
-    let cells: Vec<MatrixCell> = session.client.get("/v1/matrix").await?;
-    session.screen.show(&cells, |cells, page| text(cells, page))?;
+pub(crate) async fn run(args: &Args, session: &Session) -> anyhow::Result<ExitCode> {
+    let cells: Vec<MatrixCell> = session.client.send(super::since("/v1/matrix", args.last)).await?.body;
+    session.screen.show(&cells, |cells, page| text(cells, args.last, page))?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// As a square where it fits, else as a list of the pairs that have something to show.
-fn text(cells: &[MatrixCell], page: &Page) -> String {
+fn text(cells: &[MatrixCell], last: Option<Timestamp>, page: &Page) -> String {
+    let since = last.map_or_else(|| "the counters began".to_owned(), |since| moment(since, page));
+    let legend = format!("rows: who asks; columns: who is asked; packets since {since}\n{LEGEND}");
+    format!("{}\n\n{}", table(cells, page), Tone::Quiet.paint(&legend))
+}
+
+/// Without the legend.
+pub(super) fn table(cells: &[MatrixCell], page: &Page) -> String {
     let square = square(cells, page);
-    let table = if fits(&square, page) { square } else { list(cells, page) };
-    format!("{table}\n\n{}", Tone::Quiet.paint(LEGEND))
+    if fits(&square, page) { square } else { list(cells, page) }
 }
 
 fn square(cells: &[MatrixCell], page: &Page) -> String {
@@ -116,7 +128,7 @@ mod tests {
 
     #[test]
     fn rows_ask_columns_are_asked_and_each_cell_tells_allowed_from_blocked() {
-        let shown = anstream::adapter::strip_str(&text(&office(), &Page::sample())).to_string();
+        let shown = anstream::adapter::strip_str(&text(&office(), None, &Page::sample())).to_string();
         assert_eq!(
             shown,
             "\
@@ -132,7 +144,7 @@ rows: who asks; columns: who is asked; packets since the counters began
     #[test]
     fn too_many_zones_for_the_page_become_a_list_of_pairs() {
         let narrow = Page { width: Some(20), ..Page::sample() };
-        let shown = anstream::adapter::strip_str(&text(&office(), &narrow)).to_string();
+        let shown = anstream::adapter::strip_str(&text(&office(), None, &narrow)).to_string();
         assert!(shown.starts_with(
             "\
 FROM        TO          PACKETS

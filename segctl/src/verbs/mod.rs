@@ -16,19 +16,24 @@ pub(crate) mod matrix;
 pub(crate) mod pairs;
 pub(crate) mod quarantine;
 pub(crate) mod reload;
+pub(crate) mod report;
 pub(crate) mod revoke;
 pub(crate) mod rules;
 pub(crate) mod selftest;
 pub(crate) mod services;
 pub(crate) mod status;
+pub(crate) mod suggest;
 pub(crate) mod top;
 pub(crate) mod zones;
 
 use std::path::Path;
 
+use jiff::Timestamp;
 use segd::api::types::PolicyText;
 
+use crate::client::Call;
 use crate::failure::Failure;
+use crate::past;
 
 /// A zone file as the daemon takes it: named by its full path, so that faults can be found from anywhere.
 fn read_policy(file: &Path) -> Result<PolicyText, Failure> {
@@ -36,6 +41,14 @@ fn read_policy(file: &Path) -> Result<PolicyText, Failure> {
         Failure::usage(format!("can't read {}: {error}", file.display()), "name a zone file that you may read")
     })?;
     Ok(PolicyText { name: file.display().to_string(), text })
+}
+
+/// Asks for a page, of everything or of what was seen since a point in time.
+fn since(path: &str, since: Option<Timestamp>) -> Call {
+    match since {
+        Some(time) => Call::get(path).query(&[("since", &past::query(time))]),
+        None => Call::get(path),
+    }
 }
 
 /// A zone as a person types it, or `any`.

@@ -5,16 +5,18 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use jiff::Timestamp;
 use segd::api::types::{PairReport, PairRequest};
 use segd::policy::Mode;
 
 use crate::cli::Session;
 use crate::client::{Answer, Call};
 use crate::failure::{Failure, NO};
+use crate::past;
 use crate::plain::cleaned;
 use crate::screen::{page, say};
 use crate::verbs::flows;
-use crate::words::{Page, count};
+use crate::words::{Page, count, moment};
 
 /// Only watch one pair of zones: let pass what would be dropped, count and report it
 #[derive(Debug, clap::Args)]
@@ -26,13 +28,18 @@ pub(crate) struct AuditArgs {
 
 /// Drop what no rule allows between one pair of zones; shows first what that would have been, and asks
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  segctl enforce dev internet\n  segctl enforce dev internet --yes")]
+#[command(
+    after_help = "Examples:\n  segctl enforce dev internet\n  segctl enforce dev internet --yes\n  segctl enforce any any --since 30d"
+)]
 pub(crate) struct EnforceArgs {
     #[command(flatten)]
     pair: Pair,
     /// Don't ask
     #[arg(short, long)]
     yes: bool,
+    /// How far back to look for what it would have dropped: 7d, 1h, or a date
+    #[arg(long, value_name = "WHEN", default_value = "7d", value_parser = past::past)]
+    since: Timestamp,
 }
 
 #[derive(Debug, clap::Args)]
@@ -49,27 +56,35 @@ struct Pair {
 }
 
 impl Pair {
-    fn request(&self, mode: Mode, preview: bool) -> PairRequest {
-        PairRequest { from: self.from.clone(), to: self.to.clone(), mode, preview, reason: self.reason.clone() }
+    fn request(&self, mode: Mode, since: Option<Timestamp>) -> PairRequest {
+        PairRequest {
+            from: self.from.clone(),
+            to: self.to.clone(),
+            mode,
+            preview: false,
+            since,
+            reason: self.reason.clone(),
+        }
     }
 }
 
 /// Puts a pair into audit mode.
 pub(crate) async fn audit(args: AuditArgs, session: &Session) -> anyhow::Result<ExitCode> {
-    let done = put(session, &args.pair.request(Mode::Audit, false), None).await?;
+    let done = put(session, &args.pair.request(Mode::Audit, None), None).await?;
     session.screen.show(&done.body, |done, _| applied(done))?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Shows, asks, and puts a pair into enforce mode.
 pub(crate) async fn enforce(args: EnforceArgs, session: &Session) -> anyhow::Result<ExitCode> {
-    let preview = put(session, &args.pair.request(Mode::Enforce, true), None).await?;
+    let request = args.pair.request(Mode::Enforce, Some(args.since));
+    let preview = put(session, &PairRequest { preview: true, ..request.clone() }, None).await?;
     say(&previewed(&cleaned(&preview.body)?, &page()))?;
     if !args.yes && !agreed(&args.pair)? {
         say("nothing was changed")?;
         return Ok(ExitCode::from(NO));
     }
-    let done = put(session, &args.pair.request(Mode::Enforce, false), preview.etag).await?;
+    let done = put(session, &request, preview.etag).await?;
     session.screen.show(&done.body, |done, _| applied(done))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -92,17 +107,22 @@ fn agreed(pair: &Pair) -> anyhow::Result<bool> {
 }
 
 fn previewed(report: &PairReport, page: &Page) -> String {
-    let PairReport { from, to, would_drop_packets, would_drop, .. } = report;
-    if *would_drop_packets == 0 {
-        return format!("nothing was seen from {from} to {to} that enforce would have dropped");
+    let PairReport { from, to, since, would_drop_packets, would_drop_connections, would_drop, .. } = report;
+    let since = moment(*since, page);
+    if would_drop_packets + would_drop_connections == 0 {
+        return format!("nothing was seen from {from} to {to} since {since} that enforce would have dropped");
     }
-    let packets = count(*would_drop_packets);
-    let head = format!("from {from} to {to}, enforce would have dropped {packets} packets since the counters began");
+    let (packets, connections) = (count(*would_drop_packets), count(*would_drop_connections));
+    let head = format!(
+        "from {from} to {to}, enforce would have dropped {connections} connections ({packets} packets) since {since}"
+    );
     if would_drop.is_empty() {
-        head
-    } else {
-        format!("{head}; the last of them:\n\n{}\n", flows::table(would_drop, page))
+        return head;
     }
+    format!(
+        "{head}; the last of them:\n\n{}\n\nwhat is needed of it wants a rule first: segctl suggest\n",
+        flows::past_table(would_drop, page)
+    )
 }
 
 fn applied(report: &PairReport) -> String {
@@ -121,6 +141,8 @@ fn applied(report: &PairReport) -> String {
 
 #[cfg(test)]
 mod tests {
+    use segd::api::types::{FlowLine, Verdict};
+
     use super::*;
 
     fn report() -> PairReport {
@@ -130,7 +152,9 @@ mod tests {
             mode: Mode::Enforce,
             applied: false,
             generation: 9,
+            since: "2026-11-16T20:00:00Z".parse().unwrap(),
             would_drop_packets: 0,
+            would_drop_connections: 0,
             would_drop: Vec::new(),
         }
     }
@@ -139,17 +163,26 @@ mod tests {
     fn what_would_be_dropped_is_shown_before_the_question() {
         assert_eq!(
             previewed(&report(), &Page::sample()),
-            "nothing was seen from dev to internet that enforce would have dropped"
+            "nothing was seen from dev to internet since 2026-11-16 20:00:00 that enforce would have dropped"
         );
-        let busy = PairReport { would_drop_packets: 12_345, would_drop: vec![flows::tests::denied()], ..report() };
+        let audited = FlowLine {
+            reason: "audit".into(),
+            verdict: Verdict::Allow,
+            connections: Some(7),
+            ..flows::tests::denied()
+        };
+        let busy =
+            PairReport { would_drop_packets: 12_345, would_drop_connections: 7, would_drop: vec![audited], ..report() };
         let shown = anstream::adapter::strip_str(&previewed(&busy, &Page::sample())).to_string();
         assert_eq!(
             shown,
             "\
-from dev to internet, enforce would have dropped 12.3k packets since the counters began; the last of them:
+from dev to internet, enforce would have dropped 7 connections (12.3k packets) since 2026-11-16 20:00:00; the last of them:
 
-TIME      INITIATOR        RESPONDER                SERVICE  VERDICT
-19:59:58  10.30.0.5 (dev)  10.20.0.10 (accounting)  tcp/22   deny: no-rule
+LAST      COUNT  INITIATOR        RESPONDER                SERVICE  VERDICT
+19:59:58      7  10.30.0.5 (dev)  10.20.0.10 (accounting)  tcp/22   audit: audit
+
+what is needed of it wants a rule first: segctl suggest
 "
         );
     }

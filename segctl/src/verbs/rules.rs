@@ -43,7 +43,7 @@ pub(crate) async fn run(args: &Args, session: &Session) -> anyhow::Result<ExitCo
     Ok(ExitCode::SUCCESS)
 }
 
-fn text(rules: &[RuleView], page: &Page) -> String {
+pub(super) fn text(rules: &[RuleView], page: &Page) -> String {
     if rules.is_empty() {
         return "no such rule, so nothing is allowed by one\n  to allow something: segctl allow FROM TO SERVICE --reason R --approved-by A".into();
     }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
-use segd::api::types::{InterfaceStatus, PendingView, State, Status, TableFill};
+use segd::api::types::{Coverage, InterfaceStatus, PendingView, State, Status, TableFill};
 use segd::datapath::Attachment;
 
 use super::interfaces;
@@ -74,9 +74,14 @@ fn facts(status: &Status, page: &Page) -> String {
     let tables: Vec<String> = status.tables.iter().map(fill).collect();
     let lost = if status.events_lost == 0 { "none lost".to_owned() } else { format!("{} lost", status.events_lost) };
     let up = span(page.now.duration_since(status.started));
+    let Coverage { enforced, audited, open } = status.coverage;
+    let pairs = number_of(enforced + audited + open, "pair");
+    let coverage = format!("{enforced} of {pairs} of zones enforced, {audited} audited, {open} open");
     let tables = tables.join("; ");
     let filters = filters(status).unwrap_or_default();
-    format!("policy       {policy}\nconnections  {tables}\nevents       {lost}{filters}\ndaemon       up {up}")
+    format!(
+        "policy       {policy}\ncoverage     {coverage}\nconnections  {tables}\nevents       {lost}{filters}\ndaemon       up {up}"
+    )
 }
 
 /// Where TC programs are not held by links, that is said: it is weaker.
@@ -132,6 +137,7 @@ mod tests {
                 TableFill { table: "established".into(), entries: 12, capacity: 262_144 },
                 TableFill { table: "half_open".into(), entries: 60_000, capacity: 65_536 },
             ],
+            coverage: Coverage { enforced: 12, audited: 3, open: 1 },
             events_lost: 0,
             pending: None,
             quarantined: Vec::new(),
@@ -155,6 +161,7 @@ INTERFACE  HOOK  ENFORCED  WHY
 lan20      xdp   yes       physical NIC
 
 policy       /etc/segd/zones.yaml: mode enforce, 4 zones, 1 rule
+coverage     12 of 16 pairs of zones enforced, 3 audited, 1 open
 connections  established 12 of 262144 (0%); half-open 60000 of 65536 (91%)
 events       none lost
 daemon       up 3d"

@@ -3,27 +3,30 @@
 use std::process::ExitCode;
 
 use comfy_table::Cell;
+use jiff::Timestamp;
 use segd::api::types::PairTraffic;
 
 use crate::cli::Session;
+use crate::past;
 use crate::table::{Grid, cell, toned};
 use crate::words::{Page, Tone, bytes, count};
 
 /// The busiest pairs of zones
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Counts are packets since the counters began, CONNS new allowed connections, BLOCKED distinct blocked ones.\n\n\
-                        Examples:\n  segctl top\n  segctl top --lines 5"
-)]
+#[command(after_help = "Counts are packets, CONNS new allowed connections, BLOCKED distinct blocked ones.\n\n\
+                        Examples:\n  segctl top\n  segctl top --last 1h --lines 5")]
 pub(crate) struct Args {
     /// How many pairs at most
     #[arg(short = 'n', long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..))]
     lines: u16,
+    /// Only what was seen in the last: 1h, 7d, or since a date; else since the counters began
+    #[arg(long, value_name = "WHEN", value_parser = past::past)]
+    last: Option<Timestamp>,
 }
 
 /// Asks and shows.
 pub(crate) async fn run(args: &Args, session: &Session) -> anyhow::Result<ExitCode> {
-    let mut pairs: Vec<PairTraffic> = session.client.get("/v1/top").await?;
+    let mut pairs: Vec<PairTraffic> = session.client.send(super::since("/v1/top", args.last)).await?.body;
     pairs.truncate(usize::from(args.lines));
     session.screen.show(&pairs, |pairs, page| text(pairs, page))?;
     Ok(ExitCode::SUCCESS)

@@ -90,12 +90,14 @@ impl<E: Env> Context<'_, E> {
         counters.last_hit.set(self.now);
     }
 
-    /// Sends an event, if there is an allowance left. A rule that asks for a log has as much again.
+    /// Sends an event, if there is an allowance left. A rule that asks for a log has as much again. A quarter is spared for
+    /// connections that were let in: a flood of blocked ones does not keep them from being told.
     #[inline(always)]
     fn tell(&self, packet: &Packet, outcome: &Outcome) {
         let Some(budget) = self.env.event_budget() else { return };
         let rate = if outcome.log { self.control.event_rate * 2 } else { self.control.event_rate };
-        if !count::may_emit(budget, self.now, rate, self.control.hz) {
+        let spared = if outcome.opened { 0 } else { rate / 4 };
+        if !count::may_emit(budget, self.now, rate, spared, self.control.hz) {
             return;
         }
         let event = Event {

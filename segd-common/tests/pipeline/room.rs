@@ -100,6 +100,21 @@ fn events_beyond_the_allowance_are_counted_as_lost() {
 }
 
 #[test]
+fn what_is_blocked_leaves_a_quarter_of_the_allowance_to_what_is_let_in() {
+    let mut machine = Machine::under(&web());
+    machine.control().event_rate = 8;
+    for port in 0..20 {
+        assert!(!machine.judge(lan(), &line(ANNE, 1000 + port, SHOP, 22).tcp(SYN, 1)).passes());
+    }
+    assert_eq!(machine.events.borrow().len(), 6);
+    for port in 0..3 {
+        assert!(machine.judge(lan(), &call(port).tcp(SYN, 1)).opened);
+    }
+    assert_eq!(machine.events.borrow().len(), 8);
+    assert_eq!(machine.counters()[&Counter::EventsLost], 14 + 1);
+}
+
+#[test]
 fn zones_beyond_the_counters_are_counted_as_unzoned() {
     let mut machine = Machine::under(&web());
     machine.control().zones = 4;

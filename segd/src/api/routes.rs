@@ -19,7 +19,8 @@ use super::peer::{ADMIN_GROUP, Access, Caller, READER_GROUP};
 use super::reply::{Asked, Given, Refused, ask, if_match, tagged, tagged_result};
 use super::types::{
     AllowRequest, ApplyRequest, ExplainQuery, ExtendRequest, FlowLine, FlowsQuery, HistoryQuery, LostLine, PairRequest,
-    PolicyText, ProblemKind, QuarantineQuery, QuarantineRequest, RevokeQuery, SelftestRequest, VerifyQuery, WhyRequest,
+    PolicyText, ProblemKind, QuarantineQuery, QuarantineRequest, ReportQuery, RevokeQuery, SelftestRequest, SinceQuery,
+    SuggestQuery, VerifyQuery, WhyRequest,
 };
 use crate::engine::{Engine, Followed, Follower, Refusal};
 use crate::metrics;
@@ -71,8 +72,10 @@ fn readers() -> Router<Arc<Engine>> {
             get(|State(engine): Shared| async { Reply::Ok(tagged(ask(engine, Engine::policy).await?)) }),
         )
         .route("/v1/rules", get(|State(engine): Shared| async { tagged_result(ask(engine, Engine::rules).await?) }))
-        .route("/v1/matrix", get(|State(engine): Shared| async { tagged_result(ask(engine, Engine::matrix).await?) }))
-        .route("/v1/top", get(|State(engine): Shared| async { tagged_result(ask(engine, Engine::top).await?) }))
+        .route("/v1/matrix", get(matrix))
+        .route("/v1/top", get(top))
+        .route("/v1/suggest", get(suggest))
+        .route("/v1/report", get(report))
         .route("/v1/explain", get(explain))
         .route("/v1/check", post(check))
         .route("/v1/diff", post(diff))
@@ -153,6 +156,22 @@ async fn not_found(request: Request) -> Response {
 
 async fn explain(State(engine): Shared, Asked(query): Asked<ExplainQuery>) -> Reply {
     tagged_result(ask(engine, move |engine| engine.explain(&query)).await?)
+}
+
+async fn matrix(State(engine): Shared, Asked(query): Asked<SinceQuery>) -> Reply {
+    tagged_result(ask(engine, move |engine| engine.matrix_since(&query)).await?)
+}
+
+async fn top(State(engine): Shared, Asked(query): Asked<SinceQuery>) -> Reply {
+    tagged_result(ask(engine, move |engine| engine.top_since(&query)).await?)
+}
+
+async fn suggest(State(engine): Shared, Asked(query): Asked<SuggestQuery>) -> Reply {
+    tagged_result(ask(engine, move |engine| engine.suggest(&query)).await?)
+}
+
+async fn report(State(engine): Shared, Asked(query): Asked<ReportQuery>) -> Reply {
+    tagged_result(ask(engine, move |engine| engine.report(&query)).await?)
 }
 
 async fn check(State(engine): Shared, Given(new): Given<PolicyText>) -> Reply {
@@ -279,6 +298,10 @@ async fn health(State(engine): Shared) -> Reply {
 /// One JSON object a line; with `follow`, for as long as the caller stays.
 async fn flows(State(engine): Shared, Asked(query): Asked<FlowsQuery>) -> Reply {
     let content_type = [(header::CONTENT_TYPE, "application/x-ndjson")];
+    if let Some(since) = query.since {
+        let lines = ask(engine, move |engine| engine.past_flows(&query, since)).await??;
+        return Ok((content_type, Body::from(joined(&lines))).into_response());
+    }
     if !query.follow {
         let lines = ask(engine, move |engine| engine.flows(&query)).await?;
         return Ok((content_type, Body::from(joined(&lines))).into_response());

@@ -78,6 +78,32 @@ async fn every_list_is_answered_to_a_reader() {
 }
 
 #[tokio::test]
+async fn the_past_is_answered_to_a_reader_who_says_since_when() {
+    let house = House::new();
+    let since = "since=2026-11-01T00:00:00Z";
+    for page in [
+        format!("matrix?{since}"),
+        format!("top?{since}"),
+        format!("suggest?{since}"),
+        format!("suggest?{since}&passing=true"),
+        format!("report?{since}&until=2999-01-01T00:00:00Z"),
+    ] {
+        let answer = ask(&house, Access::Read, &format!("GET /v1/{page}"), "").await;
+        assert_eq!(answer.status, 200, "{page}: {}", answer.body);
+        assert_eq!(answer.etag(), format!("\"{}\"", house.engine.policy().etag), "{page}");
+        answer.json();
+    }
+    let flows = ask(&house, Access::Read, &format!("GET /v1/flows?{since}&blocked=true"), "").await;
+    assert_eq!((flows.status, flows.body.as_str()), (200, ""));
+    for page in ["suggest", "report", "report?since=2026-11-01T00:00:00Z", "matrix?since=yesterday", "flows?since=1h"] {
+        let answer = ask(&house, Access::Read, &format!("GET /v1/{page}"), "").await;
+        assert_eq!((answer.status, &answer.json()["type"]), (400, &"urn:segd:bad-request".into()), "{page}");
+    }
+    let nobody = ask(&house, Access::Nothing, &format!("GET /v1/suggest?{since}"), "").await;
+    assert_eq!(nobody.status, 403);
+}
+
+#[tokio::test]
 async fn explain_has_the_shape_of_the_contract() {
     let house = House::new();
     let answer =

@@ -5,10 +5,10 @@ use serde_json::json;
 use super::confirm::Way;
 use super::refusal::Refusal;
 use super::writer::Core;
-use super::{Engine, Tagged, would_drop};
+use super::{Engine, Tagged};
 use crate::api::types::{
-    AllowRequest, Applied, ApplyRequest, ExtendRequest, FlowsQuery, HistoryEntry, PairReport, PairRequest,
-    QuarantineReport, QuarantineRequest, RuleChanged,
+    AllowRequest, Applied, ApplyRequest, ExtendRequest, HistoryEntry, PairReport, PairRequest, QuarantineReport,
+    QuarantineRequest, RuleChanged,
 };
 use crate::history::{Draft, Who};
 use crate::policy::Rule;
@@ -127,15 +127,15 @@ impl Acting<'_> {
 
     /// Sets the mode of a pair, or only shows what `enforce` would have dropped.
     pub fn set_pair(&self, request: &PairRequest, if_match: Option<&str>) -> Tagged<Result<PairReport, Refusal>> {
-        let recent = self.engine.events.recent(&FlowsQuery { blocked: true, ..FlowsQuery::default() });
+        let report = self.engine.would_drop(request);
         if request.preview {
             return self.engine.read(|core| {
                 core.known_pair(request)?;
-                would_drop(core, request, recent)
+                Ok(PairReport { generation: core.force.generation, ..report? })
             });
         }
         self.change(if_match, |core| {
-            let before = would_drop(core, request, recent)?;
+            let before = report?;
             let was = core.pair_as_json(request);
             let applied = core.set_pair(request)?;
             let pair = format!("{} > {}", request.from, request.to);

@@ -89,7 +89,7 @@ impl Follower {
 
 /// Whether `query` asks for this line.
 pub(super) fn wanted(query: &FlowsQuery, line: &FlowLine) -> bool {
-    let FlowsQuery { blocked, from, to, follow: _ } = query;
+    let FlowsQuery { blocked, from, to, follow: _, since: _ } = query;
     let dropped_or_would_be = line.verdict == Verdict::Deny || line.reason == "audit";
     let named = |asked: &Option<String>, zone: &str| asked.as_deref().is_none_or(|asked| asked == zone);
     (!blocked || dropped_or_would_be) && named(from, &line.from_zone) && named(to, &line.to_zone)
@@ -115,11 +115,13 @@ mod tests {
             would_be: None,
             state: None,
             interface: None,
+            connections: None,
+            first: None,
         }
     }
 
     fn query(blocked: bool, from: Option<&str>, to: Option<&str>) -> FlowsQuery {
-        FlowsQuery { blocked, from: from.map(str::to_owned), to: to.map(str::to_owned), follow: false }
+        FlowsQuery { blocked, from: from.map(str::to_owned), to: to.map(str::to_owned), ..FlowsQuery::default() }
     }
 
     #[test]

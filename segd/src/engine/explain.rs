@@ -274,19 +274,6 @@ impl Asked<'_> {
     }
 
     fn covered_by(&self, rule: &Rule) -> bool {
-        rule.services.iter().any(|service| covers(*service, self.service))
-    }
-}
-
-/// Whether a rule's service includes the one that is asked about.
-fn covers(rule: Service, asked: Service) -> bool {
-    match (rule, asked) {
-        (Service::Tcp(low, high), Service::Tcp(port, _))
-        | (Service::Udp(low, high), Service::Udp(port, _))
-        | (Service::Sctp(low, high), Service::Sctp(port, _)) => low <= port && port <= high,
-        (Service::Any, _) | (Service::Icmp(None), Service::Icmp(_)) | (Service::Icmpv6(None), Service::Icmpv6(_)) => {
-            true
-        }
-        (rule, asked) => rule == asked,
+        rule.services.iter().any(|service| service.covers(self.service))
     }
 }

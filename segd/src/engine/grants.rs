@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
+use crate::api::types::Coverage;
 use crate::policy::{IntraZone, Mode, PairMode, Policy, Rule, RuleId, Service, ZoneName, ZoneRef};
 
 /// Initiator's and responder's zone.
@@ -71,6 +72,29 @@ pub(super) fn grants(policy: &Policy, now: Timestamp) -> BTreeMap<Pair, Vec<Gran
     grants
 }
 
+/// Ordered pairs of zones by what happens to what no rule names.
+pub(super) fn coverage(policy: &Policy, now: Timestamp) -> Coverage {
+    let grants = grants(policy, now);
+    let mut coverage = Coverage::default();
+    for pair in pairs(policy) {
+        let open = |granted: &Vec<Grant>| granted.iter().any(|grant| grant.service == Service::Any);
+        match (grants.get(&pair).is_some_and(open), mode_of(policy, &pair.0, &pair.1)) {
+            (true, _) => coverage.open += 1,
+            (false, Mode::Audit) => coverage.audited += 1,
+            (false, Mode::Enforce) => coverage.enforced += 1,
+        }
+    }
+    coverage
+}
+
+/// Every ordered pair of zones but this machine with itself.
+pub(super) fn pairs(policy: &Policy) -> Vec<Pair> {
+    let zones = zone_names(policy);
+    let of = |from: &String| zones.iter().map(|to| (from.clone(), to.clone())).collect::<Vec<_>>();
+    let all = zones.iter().flat_map(of);
+    all.filter(|(from, to)| from != ZoneName::HOST || to != ZoneName::HOST).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,6 +131,17 @@ mod tests {
         assert_eq!(mode_of(&policy, "dev", "ledger"), Mode::Enforce);
         assert_eq!(mode_of(&policy, "dev", "host"), Mode::Audit);
         assert_eq!(mode_of(&policy, "ledger", "dev"), Mode::Enforce);
+    }
+
+    #[test]
+    fn coverage_counts_each_ordered_pair_once() {
+        let rest = "rules:\n  - { id: all, from: dev, to: ledger, services: [any], reason: r, approved_by: a }\npairs:\n  - { from: ledger, to: any, mode: audit }\n";
+        // Four zones with the reserved ones: 16 pairs, but for this machine to itself.
+        assert_eq!(coverage(&policy(rest), Timestamp::now()), Coverage { enforced: 10, audited: 4, open: 1 });
+        assert_eq!(
+            coverage(&policy("mode: audit\n"), Timestamp::now()),
+            Coverage { enforced: 0, audited: 15, open: 0 }
+        );
     }
 
     #[test]

@@ -21,6 +21,7 @@ use crate::datapath::{
 };
 use crate::history::Who;
 use crate::interfaces::{Change, Hook, Kind, Link};
+use crate::seen::{Seen, Told};
 use crate::state::StateDir;
 use crate::state::quarantine::Quarantine;
 
@@ -214,7 +215,8 @@ impl House {
             kernel: Box::new(paper.clone()),
             machine,
         };
-        let engine = Arc::new(Engine::new(Core::start(parts, written).unwrap()));
+        let seen = Seen::open(&dir.path().join("state"), &Told::default());
+        let engine = Arc::new(Engine::new(Core::start(parts, written).unwrap(), seen));
         Self { dir, paper, engine }
     }
 

@@ -12,14 +12,14 @@ use self::names::Names;
 use self::writer::Core;
 use crate::api::types::{
     Amiss, CheckReport, DiffReport, ExplainQuery, Explanation, FlowLine, FlowsQuery, HistoryEntry, HistoryQuery,
-    HistoryReport, InterfaceStatus, MatrixCell, PairReport, PairRequest, PairTraffic, PolicyText, PolicyView,
-    QuarantineView, RuleView, SelftestReport, SelftestRequest, ServiceView, Status, VerifyQuery, ZoneView,
+    HistoryReport, InterfaceStatus, MatrixCell, PairTraffic, PolicyText, PolicyView, QuarantineView, RuleView,
+    SelftestReport, SelftestRequest, ServiceView, Status, VerifyQuery, ZoneView,
 };
 use crate::datapath::Event;
 use crate::history::Who;
 use crate::interfaces::Change;
 use crate::metrics::Scrape;
-use crate::policy::ZoneName;
+use crate::seen::Seen;
 
 mod acting;
 mod change;
@@ -38,7 +38,10 @@ mod numbers;
 mod probe;
 mod quarantine;
 mod refusal;
+mod report;
+mod seen;
 mod selftest;
+mod shadow;
 mod start;
 mod status;
 #[cfg(test)]
@@ -55,14 +58,12 @@ pub use judge::check;
 pub use refusal::Refusal;
 pub use start::{CheckedPolicy, Folders, StartError, Started, Unloaded, read_policy, unload};
 
-/// Connections that a preview of `enforce` shows.
-const PREVIEWED: usize = 50;
-
 /// The engine, shared by all who ask it.
 pub struct Engine {
     core: Mutex<Core>,
     events: EventLog,
     names: RwLock<Arc<Names>>,
+    seen: Seen,
 }
 
 /// An answer, and the `ETag` of the policy that it speaks of.
@@ -76,9 +77,9 @@ pub struct Tagged<T> {
 }
 
 impl Engine {
-    fn new(core: Core) -> Self {
+    fn new(core: Core, seen: Seen) -> Self {
         let names = RwLock::new(Arc::new(core.names()));
-        Self { core: Mutex::new(core), events: EventLog::default(), names }
+        Self { core: Mutex::new(core), events: EventLog::default(), names, seen }
     }
 
     /// # Panics
@@ -106,9 +107,10 @@ impl Engine {
 
     /// Is every guarded interface enforced, by which hook, which generation; anything amiss first.
     pub fn status(&self) -> Tagged<Status> {
+        let seen = self.seen.amiss();
         self.write(|core| {
             core.settle();
-            core.status()
+            core.status(seen)
         })
     }
 
@@ -219,6 +221,7 @@ impl Engine {
 
     /// Takes events from the kernel in.
     pub fn take_events(&self, events: &[Event]) {
+        self.seen.take(events);
         let names = self.names();
         for event in events {
             self.events.push(names.event_line(event));
@@ -234,27 +237,6 @@ impl Engine {
     pub fn tick(&self) {
         let _ = self.write(Core::tick);
     }
-}
-
-/// What the audit mode let pass between a pair of zones: the counters' sum, and the latest connections.
-fn would_drop(core: &Core, request: &PairRequest, recent: Vec<FlowLine>) -> Result<PairReport, Refusal> {
-    let PairRequest { from, to, mode, .. } = request;
-    let names = core.names();
-    let meant = |asked: &str, zone: &str| asked == ZoneName::ANY || asked == zone;
-    let counters = core.counters()?;
-    let of_pair =
-        counters.pairs.iter().filter(|pair| meant(from, &names.zone(pair.from)) && meant(to, &names.zone(pair.to)));
-    let audited = |line: &FlowLine| line.reason == "audit" && meant(from, &line.from_zone) && meant(to, &line.to_zone);
-    let would_drop_packets = of_pair.map(|pair| pair.packets[segd_common::reason::Reason::Audit as usize]).sum();
-    Ok(PairReport {
-        from: from.clone(),
-        to: to.clone(),
-        mode: *mode,
-        applied: false,
-        generation: core.force.generation,
-        would_drop_packets,
-        would_drop: recent.into_iter().rev().filter(audited).take(PREVIEWED).collect(),
-    })
 }
 
 /// Events and open connections by time. An open connection is told once: the event that it began with is left out.

@@ -47,6 +47,8 @@ impl Names {
             would_be: would_be.map(|reason| reason.name().to_owned()),
             state: None,
             interface: (*ifindex != 0).then(|| self.interface(*ifindex)),
+            connections: None,
+            first: None,
         }
     }
 
@@ -69,6 +71,8 @@ impl Names {
             would_be: None,
             state: Some((*state).to_owned()),
             interface: None,
+            connections: None,
+            first: None,
         }
     }
 
@@ -78,7 +82,7 @@ impl Names {
 }
 
 /// `tcp`, `udp`, `sctp`, `icmp`, `icmpv6`, or the protocol's number.
-fn protocol_name(protocol: u8) -> String {
+pub(super) fn protocol_name(protocol: u8) -> String {
     match protocol {
         1 => "icmp".to_owned(),
         6 => "tcp".to_owned(),

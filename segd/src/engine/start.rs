@@ -10,12 +10,14 @@ use jiff::Timestamp;
 use super::Engine;
 use super::guarding::Machine;
 use super::judge::{Written, judge};
+use super::names::Names;
 use super::refusal::Refusal;
 use super::writer::{Core, Parts};
 use crate::compile::{Clock, Facts, InterfaceFact, Registry};
 use crate::config::{load, read_sources};
 use crate::datapath::{Datapath, DatapathError, Events, Sizes};
 use crate::interfaces::{Guard, Instance, InstanceError};
+use crate::seen::{Seen, Told};
 use crate::state::lock::{Lock, LockError};
 use crate::state::quarantine::Quarantine;
 use crate::state::{StateDir, StateError};
@@ -147,6 +149,8 @@ impl Engine {
         let mut datapath = Datapath::open(&folders.bpffs, &sizes)?;
         let adopted = datapath.adopted();
         let events = datapath.events()?;
+        let names = Names { registry: registry.clone(), ..Names::default() };
+        let seen = Seen::open(state.path(), &Told::of(&datapath.counters()?, &names));
         let parts =
             Parts { config: folders.config.clone(), state, registry, quarantine, kernel: Box::new(datapath), machine };
         let mut core = Core::start(parts, written).map_err(StartError::Failed)?;
@@ -154,7 +158,7 @@ impl Engine {
             core.note_taken_back();
         }
         core.fallback = Some(Guard::install(instance(&folders.bpffs)?, &core.admission()));
-        Ok(Started { engine: Self::new(core), events, adopted, locks })
+        Ok(Started { engine: Self::new(core, seen), events, adopted, locks })
     }
 }
 

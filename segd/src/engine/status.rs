@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+
+use super::grants::coverage;
 use super::writer::{Core, NEARLY_FULL_PERCENT};
 use crate::api::types::{Amiss, InterfaceStatus, State, Status, TableFill};
 use crate::datapath::{Attachment, Occupancy};
@@ -82,7 +85,8 @@ impl Core {
     }
 
     /// Everything that an admin asks first.
-    pub(super) fn status(&self) -> Status {
+    /// `seen`: what is amiss with the history of what was seen.
+    pub(super) fn status(&self, seen: Option<String>) -> Status {
         let mut amiss = self.health();
         let interfaces = self.interfaces();
         let state = match interfaces.iter().any(|interface| interface.enforced) {
@@ -94,6 +98,7 @@ impl Core {
         amiss.extend(self.troubles.iter().map(|(what, mend)| Amiss { what: what.clone(), mend: mend.clone() }));
         amiss.extend(tables.iter().filter_map(nearly_full));
         amiss.extend(self.fallback_amiss());
+        amiss.extend(Self::seen_amiss(seen));
         let policy = &self.force.written.policy;
         Status {
             state,
@@ -107,6 +112,7 @@ impl Core {
             interfaces,
             zones: policy.zones.len(),
             rules: policy.rules.len(),
+            coverage: coverage(policy, Timestamp::now()),
             tables,
             events_lost: self.kernel.counters().map_or(0, |counters| counters.events_lost),
             config: self.config.display().to_string(),

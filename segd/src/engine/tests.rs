@@ -3,14 +3,16 @@
 use std::fs;
 
 use jiff::{SignedDuration, Timestamp};
+use segd_common::reason::Reason;
 
 use super::Refusal;
 use super::house::{House, ZONES, link};
 use crate::api::types::{
-    AllowRequest, ApplyRequest, ExplainQuery, ExtendRequest, HistoryQuery, Names, PairRequest, PolicyText, State,
-    Verdict,
+    AllowRequest, ApplyRequest, ExplainQuery, ExtendRequest, FlowsQuery, HistoryQuery, Names, PairRequest, PolicyText,
+    State, Verdict,
 };
 use crate::compile::Freed;
+use crate::datapath::Event;
 use crate::interfaces::{Change, Hook, Kind};
 use crate::policy::Mode;
 use crate::state::StateDir;
@@ -269,8 +271,14 @@ fn questions_that_make_no_sense_are_refused() {
 #[test]
 fn a_preview_of_a_pair_changes_nothing_and_the_real_thing_does() {
     let house = House::new();
-    let audit =
-        PairRequest { from: "dev".into(), to: "ledger".into(), mode: Mode::Audit, preview: false, reason: None };
+    let audit = PairRequest {
+        from: "dev".into(),
+        to: "ledger".into(),
+        mode: Mode::Audit,
+        preview: false,
+        since: None,
+        reason: None,
+    };
     assert!(house.admin().set_pair(&audit, None).value.unwrap().applied);
     assert_eq!(house.explain("dev", "ledger", "tcp/22").reason, "audit");
     let enforce = PairRequest { mode: Mode::Enforce, preview: true, ..audit };
@@ -343,7 +351,8 @@ fn a_test_of_reach_names_the_rule_that_lets_somebody_else_in() {
 #[test]
 fn a_mode_that_something_written_by_hand_overrides_is_refused() {
     let house = House::new();
-    let request = |mode| PairRequest { from: "dev".into(), to: "ledger".into(), mode, preview: false, reason: None };
+    let request =
+        |mode| PairRequest { from: "dev".into(), to: "ledger".into(), mode, preview: false, since: None, reason: None };
     fs::write(house.config(), format!("{ZONES}pairs:\n  - {{ from: dev, to: ledger, mode: enforce }}\n")).unwrap();
     house.admin().reload().value.unwrap();
     let refused = house.admin().set_pair(&request(Mode::Audit), None).value.unwrap_err().to_string();
@@ -396,4 +405,46 @@ fn no_number_is_given_up_while_a_connection_or_a_policy_that_may_come_back_speak
     house.paper.0.lock().unwrap().may_go_back = false;
     assert_eq!(retire(), None);
     assert_eq!(house.paper.0.lock().unwrap().cleared, [Freed { zones: vec![admin], rules: vec![] }]);
+}
+
+/// A connection from dev to ledger that only the audit mode let pass.
+fn audited(house: &House, dst_port: u16) -> Event {
+    let registry = StateDir::open(&house.dir.path().join("state")).unwrap().load_registry(true).unwrap();
+    Event {
+        time: Timestamp::now(),
+        src: "10.30.0.9".parse().unwrap(),
+        dst: "10.20.0.1".parse().unwrap(),
+        proto: 6,
+        src_port: 40_000,
+        dst_port,
+        from: registry.zone_id("dev").unwrap(),
+        to: registry.zone_id("ledger").unwrap(),
+        verdict: segd_common::reason::Verdict::Allow,
+        reason: Reason::Audit,
+        would_be: Some(Reason::NoRule),
+        rule: None,
+        ifindex: 2,
+    }
+}
+
+#[test]
+fn what_enforcing_would_have_dropped_comes_out_of_the_history_of_the_pair_that_is_meant() {
+    let house = House::new();
+    house.engine.take_events(&[audited(&house, 22), audited(&house, 22), audited(&house, 23)]);
+    let asked = |from: &str, to: &str, since: Option<&str>| {
+        let since = since.map(|time| time.parse().unwrap());
+        let request =
+            PairRequest { from: from.into(), to: to.into(), mode: Mode::Enforce, preview: true, since, reason: None };
+        house.admin().set_pair(&request, None).value.unwrap()
+    };
+    let of_pair = asked("dev", "ledger", None);
+    assert_eq!((of_pair.would_drop_connections, of_pair.would_drop.len(), of_pair.applied), (3, 2, false));
+    let days = Timestamp::now().duration_since(of_pair.since).as_hours() / 24;
+    assert_eq!(days, 7, "seven days, unless told otherwise");
+    assert_eq!(asked("any", "any", None).would_drop_connections, 3);
+    assert_eq!(asked("ledger", "dev", None).would_drop_connections, 0);
+    assert_eq!(asked("dev", "ledger", Some("2999-01-01T00:00:00Z")).would_drop_connections, 0);
+    let past = house.engine.past_flows(&FlowsQuery { blocked: true, ..FlowsQuery::default() }, of_pair.since).unwrap();
+    let told: Vec<_> = past.iter().map(|line| (line.dst_port, line.connections, line.would_be.as_deref())).collect();
+    assert_eq!(told, [(23, Some(1), Some("no-rule")), (22, Some(2), Some("no-rule"))]);
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use segd_common::reason::{Reason, Verdict};
 
-use super::grants::{Grant, grants, live, mode_of};
+use super::grants::{Grant, Pair, grants, live, mode_of};
 use super::refusal::Refusal;
 use super::writer::{Core, texts};
 use crate::api::types::{MatrixCell, Names, PairTraffic, PolicyView, RuleView, ServiceView, ZoneView};
@@ -81,16 +81,16 @@ impl Core {
     /// Pairs of zones that may talk, or tried to.
     pub(super) fn matrix(&self) -> Result<Vec<MatrixCell>, Refusal> {
         let names = self.names();
-        let traffic: BTreeMap<(String, String), [u64; 3]> = self
-            .counters()?
-            .pairs
-            .iter()
-            .map(|pair| ((names.zone(pair.from), names.zone(pair.to)), by_verdict(&pair.packets)))
-            .filter(|(_, packets)| packets.iter().any(|count| *count > 0))
-            .collect();
+        let packets = |pair: &PairCounters| ((names.zone(pair.from), names.zone(pair.to)), by_verdict(&pair.packets));
+        Ok(self.matrix_of(self.counters()?.pairs.iter().map(packets).collect(), &[]))
+    }
+
+    /// The same with these packets, and with these pairs even if they may not talk and did not try.
+    pub(super) fn matrix_of(&self, mut traffic: BTreeMap<Pair, [u64; 3]>, besides: &[Pair]) -> Vec<MatrixCell> {
+        traffic.retain(|_, packets| packets.iter().any(|count| *count > 0));
         let policy = &self.force.written.policy;
         let grants = grants(policy, Timestamp::now());
-        let pairs: BTreeSet<_> = grants.keys().chain(traffic.keys()).collect();
+        let pairs: BTreeSet<_> = grants.keys().chain(traffic.keys()).chain(besides).collect();
         let cell = |pair: &(String, String)| {
             let [allowed, audited, denied] = traffic.get(pair).copied().unwrap_or_default();
             let (services, rules) = granted(grants.get(pair).map_or(&[], Vec::as_slice));
@@ -106,7 +106,7 @@ impl Core {
                 denied,
             }
         };
-        Ok(pairs.into_iter().map(cell).collect())
+        pairs.into_iter().map(cell).collect()
     }
 
     /// The files in force.
@@ -146,7 +146,7 @@ impl Core {
 }
 
 /// Packets allowed by policy, let pass by audit, and denied.
-fn by_verdict(packets: &[u64; Reason::COUNT]) -> [u64; 3] {
+pub(super) fn by_verdict(packets: &[u64; Reason::COUNT]) -> [u64; 3] {
     let mut sums = [0; 3];
     for (reason, count) in Reason::ALL.iter().zip(packets) {
         let slot = match (reason, reason.verdict()) {

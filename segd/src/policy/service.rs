@@ -140,6 +140,18 @@ impl FromStr for Service {
 }
 
 impl Service {
+    /// Whether everything that `other` is, is in it. Two spans that only together hold a third don't.
+    #[must_use]
+    pub fn covers(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Tcp(low, high), Self::Tcp(from, to))
+            | (Self::Udp(low, high), Self::Udp(from, to))
+            | (Self::Sctp(low, high), Self::Sctp(from, to)) => low <= from && to <= high,
+            (Self::Any, _) | (Self::Icmp(None), Self::Icmp(_)) | (Self::Icmpv6(None), Self::Icmpv6(_)) => true,
+            (service, other) => service == other,
+        }
+    }
+
     /// Protocols that have a form of their own are refused here, so that one thing is written in one way.
     fn from_protocol(text: &str) -> Result<Self, ServiceError> {
         let number = text.parse::<u8>().ok().filter(|_| text.bytes().all(|b| b.is_ascii_digit()));

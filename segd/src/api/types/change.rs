@@ -209,6 +209,9 @@ pub struct PairRequest {
     /// Why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// What was seen since then is looked at; left out: for the last seven days.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
 }
 
 /// Answer of `PUT /v1/pairs`.
@@ -224,9 +227,13 @@ pub struct PairReport {
     pub applied: bool,
     /// The generation in force after the request.
     pub generation: u32,
-    /// Packets of the pair that only the audit mode let pass, since the counters began.
+    /// From when on it was looked for what enforce would have dropped.
+    pub since: Timestamp,
+    /// Packets of the pair that only the audit mode let pass since then.
     pub would_drop_packets: u64,
-    /// The most recent connections among them.
+    /// Connections among them.
+    pub would_drop_connections: u64,
+    /// These connections by class, the most recent first.
     pub would_drop: Vec<FlowLine>,
 }
 

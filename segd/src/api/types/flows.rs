@@ -54,16 +54,19 @@ pub struct FlowsQuery {
     pub to: Option<String>,
     /// Stay, and send each new event as it comes.
     pub follow: bool,
+    /// What was seen since then, out of the history: one line for each class of connections. Not with `follow`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
 }
 
 /// One line of `GET /v1/flows`: a connection that is open, or an event about one that passed or was dropped.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FlowLine {
-    /// When its last packet was seen, or when the event happened.
+    /// When its last packet was seen, or when the event happened; of several connections, the last one.
     pub time: Timestamp,
-    /// Initiator.
+    /// Initiator; out of the history also `*`: all that found no line of their own.
     pub src: String,
-    /// Responder.
+    /// Responder, or `*` likewise.
     pub dst: String,
     /// IP protocol: `tcp`, `udp`, `sctp`, `icmp`, `icmpv6`, or its number.
     pub proto: String,
@@ -90,6 +93,12 @@ pub struct FlowLine {
     /// Of an event: the interface it was seen on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interface: Option<String>,
+    /// Out of the history: how many connections, or blocked attempts without their retransmissions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connections: Option<u64>,
+    /// Out of the history: when the first of them was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first: Option<Timestamp>,
 }
 
 /// A line in a followed stream of flows: the stream was read too slowly, and so many lines were left out here.

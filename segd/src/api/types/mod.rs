@@ -13,6 +13,7 @@ mod history;
 mod lists;
 mod problem;
 mod quarantine;
+mod seen;
 mod selftest;
 mod status;
 
@@ -25,6 +26,9 @@ pub use history::{HistoryEntry, HistoryQuery, HistoryReport, VerifyQuery};
 pub use lists::{MatrixCell, PairTraffic, RuleView, ServiceView, ZoneView};
 pub use problem::{Problem, ProblemKind};
 pub use quarantine::{ProbeView, QuarantineQuery, QuarantineReport, QuarantineRequest, QuarantineView};
+pub use seen::{
+    Coverage, LeftOut, Report, ReportQuery, SeenService, Shadowed, SinceQuery, SuggestQuery, SuggestedRule, Suggestions,
+};
 pub use selftest::{SelftestFrame, SelftestReport, SelftestRequest};
 pub use status::{Amiss, InterfaceStatus, PendingView, State, Status, TableFill};
 

@@ -5,7 +5,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::QuarantineView;
+use super::{Coverage, QuarantineView};
 use crate::datapath::Attachment;
 use crate::policy::Mode;
 
@@ -67,6 +67,9 @@ pub struct Status {
     pub zones: usize,
     /// How many rules the policy has, expired ones included.
     pub rules: usize,
+    /// How far the rollout has come.
+    #[serde(default)]
+    pub coverage: Coverage,
     /// Fill of the connection tables, `established` then `half_open`.
     pub tables: Vec<TableFill>,
     /// Events that found no room on their way out of the kernel, since the programs were loaded.
