@@ -57,8 +57,14 @@ struct Pair {
 
 impl Pair {
     fn request(&self, mode: Mode, since: Option<Timestamp>) -> PairRequest {
-        let (from, to, reason) = (self.from.clone(), self.to.clone(), self.reason.clone());
-        PairRequest { from, to, mode, preview: false, since, reason }
+        PairRequest {
+            from: self.from.clone(),
+            to: self.to.clone(),
+            mode,
+            preview: false,
+            since,
+            reason: self.reason.clone(),
+        }
     }
 }
 

@@ -135,13 +135,13 @@ impl Acting<'_> {
             });
         }
         self.change(if_match, |core| {
-            let report = report?;
+            let before = report?;
             let was = core.pair_as_json(request);
             let applied = core.set_pair(request)?;
             let pair = format!("{} > {}", request.from, request.to);
             let now = core.pair_as_json(request);
             core.note(&self.who, verb_of(request), &pair, request.reason.as_deref(), (was, now));
-            Ok(PairReport { applied: true, generation: applied.generation, ..report })
+            Ok(PairReport { applied: true, generation: applied.generation, ..before })
         })
     }
 

@@ -206,12 +206,12 @@ pub struct PairRequest {
     /// Only show what `enforce` would have dropped; nothing changes.
     #[serde(default)]
     pub preview: bool,
-    /// What was seen since then is looked at; left out: for the last seven days.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub since: Option<Timestamp>,
     /// Why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// What was seen since then is looked at; left out: for the last seven days.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
 }
 
 /// Answer of `PUT /v1/pairs`.
