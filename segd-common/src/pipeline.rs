@@ -16,7 +16,7 @@ use crate::control::Control;
 use crate::env::{Env, Pages};
 use crate::flow::{self, Birth, Found};
 use crate::image::Root;
-use crate::packet::{Kind, Packet, Part};
+use crate::packet::{Essential, Kind, Packet, Part};
 use crate::parse::{self, Framing};
 use crate::reason::Reason;
 use crate::view::View;
@@ -225,7 +225,9 @@ impl<'a, E: Env> Context<'a, E> {
     /// What is asked of every packet that has ports, given its connection. `pages` says how the image is walked.
     #[inline(always)]
     fn judge_found<P: Pages>(&self, pages: &P, packet: &Packet, found: Option<Found<'a>>, outcome: &mut Outcome) {
+        // What is essential is so whatever connection there is between its ends.
         if let Some(found) = found
+            && packet.essential as u8 == Essential::No as u8
             && self.ride(packet, &found, outcome)
         {
             return;

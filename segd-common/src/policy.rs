@@ -62,7 +62,8 @@ const MAX_SLOTS: u32 = 2;
 /// Answers `question` at `now` (jiffies).
 #[inline(always)]
 pub fn judge<P: Pages>(pages: &P, root: &Root, question: &Question, now: u64) -> Judgement {
-    if question.from.is(Place::FAILSAFE) {
+    // What this machine starts is not the failsafe's, whichever of its addresses it uses: on the way out none is asked for.
+    if question.from.is(Place::FAILSAFE) && question.from.zone() != zone::HOST {
         let judgement = judge_by(pages, root.failsafe, question, now);
         if judgement.allows() {
             return judgement;

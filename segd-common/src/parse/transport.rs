@@ -4,7 +4,7 @@ use super::{Span, icmp, need};
 use crate::flow::FlowKey;
 use crate::packet::{Essential, Kind, Packet, Part, proto, tcp};
 use crate::reason::Reason;
-use crate::view::View;
+use crate::view::{MAX_OFF, View};
 
 #[inline(always)]
 pub(super) fn parse<V: View>(view: &V, span: Span, hop_limit: u8, packet: &mut Packet) -> Result<(), Reason> {
@@ -24,11 +24,12 @@ pub(super) fn parse<V: View>(view: &V, span: Span, hop_limit: u8, packet: &mut P
     }
 }
 
-/// Refuses a header of `size` bytes that the datagram does not hold; a first fragment that small hides its ports.
+/// Refuses a header of `size` bytes that the datagram does not hold, or that lies beyond what is read; a first fragment that
+/// small hides its ports.
 #[inline(always)]
 pub(super) fn hold(span: Span, size: u32, packet: &Packet) -> Result<(), Reason> {
     if span.off + size <= span.end {
-        return Ok(());
+        return if span.off + size > MAX_OFF + 1 { Err(Reason::TooDeep) } else { Ok(()) };
     }
     Err(if packet.fragment.part as u8 == Part::First as u8 { Reason::Fragment } else { Reason::Truncated })
 }

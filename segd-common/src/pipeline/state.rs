@@ -65,11 +65,11 @@ impl<E: Env> Context<'_, E> {
         flow.slot.set(judgement.slot.0);
         flow.from.set(outcome.from);
         flow.to.set(outcome.to);
+        self.restamp(flow);
         if self.at.hook as u8 == Hook::Ingress as u8 {
             flow.set_interface(direction, self.at.interface);
         }
         flow.touch(self.now, self.control.hz);
-        self.restamp(flow);
         if direction as u8 == Direction::Reply as u8 && judgement.reason as u8 != Reason::Audit as u8 {
             outcome.reason = Reason::Reply;
             outcome.would = Reason::Reply;
@@ -77,11 +77,14 @@ impl<E: Env> Context<'_, E> {
         outcome
     }
 
-    /// Gives a flow the current generation, unless another CPU is rewriting it.
+    /// Gives a flow the current generation, unless another CPU is rewriting it. On which interfaces its sides may be seen is a
+    /// question to the new policy: what the old one said is forgotten first.
     #[inline(always)]
     fn restamp(&self, flow: &Flow) {
         let old = flow.generation.get();
         if old != flow::BUSY && old != self.root.generation {
+            flow.set_interface(Direction::Forward, 0);
+            flow.set_interface(Direction::Reply, 0);
             self.env.swap_generation(&flow.generation, old, self.root.generation);
         }
     }
@@ -103,7 +106,8 @@ impl<E: Env> Context<'_, E> {
     /// A packet of no live connection.
     #[inline(always)]
     pub(super) fn open<P: Pages>(&self, pages: &P, packet: &Packet, ends: &Ends, outcome: &mut Outcome) {
-        let may_open = packet.can_open() || self.trusted_midstream() || packet.kind as u8 == Kind::IcmpStray as u8;
+        let may_open =
+            packet.can_open() || self.trusted_midstream(packet) || packet.kind as u8 == Kind::IcmpStray as u8;
         if !may_open && !self.watched_midstream(packet, ends) {
             outcome.next = Next::Stray;
             return;
@@ -146,11 +150,13 @@ impl<E: Env> Context<'_, E> {
         }
     }
 
-    /// Mid-stream segments count as first packets in two cases: connections that were open before the first start are
-    /// adopted for a while, and a forwarded packet of unknown ends was judged on its way in and translated since.
+    /// Mid-stream packets count as first ones in two cases: connections that were open before the first start are adopted for
+    /// a while, and a forwarded packet of unknown ends was judged on its way in and translated since. The reply to a query is
+    /// never adopted: who asked asks again.
     #[inline(always)]
-    fn trusted_midstream(&self) -> bool {
-        self.adopting() || (self.at.hook as u8 == Hook::Forward as u8 && self.at.tagged.is_some())
+    fn trusted_midstream(&self, packet: &Packet) -> bool {
+        (self.adopting() && packet.kind as u8 != Kind::QueryReply as u8)
+            || (self.at.hook as u8 == Hook::Forward as u8 && self.at.tagged.is_some())
     }
 
     /// Where nothing is dropped yet, the connections that rules allow are taken in from their middle at any time: nobody saw
@@ -319,7 +325,11 @@ impl<E: Env> Context<'_, E> {
     /// Writes the connection down. `false`: it is there already, or there is no room.
     #[inline(always)]
     fn remember(&self, packet: &Packet, birth: &Birth, opening: &Opening, outcome: &Outcome) -> bool {
-        let translated = self.at.tagged.is_some_and(|zone| zone != self.root.place(self.env, packet.key.src).zone());
+        let initiator = if opening.reversed { packet.key.dst } else { packet.key.src };
+        // Judged from another zone than its address now says: what translation made of it must not be asked again. On the way
+        // in addresses are what they are.
+        let translated = self.at.hook as u8 != Hook::Ingress as u8
+            && outcome.from != self.root.place(self.env, initiator).zone();
         birth.set_key(&packet.key);
         birth.reversed.set(opening.reversed);
         birth.hash.set(opening.hash);
@@ -350,12 +360,12 @@ impl<E: Env> Context<'_, E> {
             flow.slot.set(birth.slot.get().0);
             flow.from.set(birth.from.get());
             flow.to.set(birth.to.get());
+            self.restamp(flow);
             // The way out knows no interface of the source's: what the way in found out stays.
             if birth.interface.get() != 0 {
                 flow.if_from.set(birth.interface.get());
             }
             flow.touch(self.now, self.control.hz);
-            self.restamp(flow);
         }
         false
     }
