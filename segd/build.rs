@@ -54,7 +54,8 @@ fn object(root: &Path) -> Result<PathBuf, NoObject> {
             .map_err(|err| NoObject::Failed(format!("{READY_OBJECT} names {}: {err}", ready.display())));
     }
     let toolchain = Toolchain::find().map_err(NoObject::ToolsMissing)?;
-    toolchain.build(&root.join("segd-ebpf"), &target_dir()).map_err(NoObject::Failed)
+    let with_words = env::var_os("CARGO_FEATURE_KERNEL_LOG").is_some();
+    toolchain.build(&root.join("segd-ebpf"), &target_dir(), with_words).map_err(NoObject::Failed)
 }
 
 fn embed_nothing(why: &str) -> ExitCode {

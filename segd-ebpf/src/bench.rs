@@ -7,7 +7,7 @@
 
 #[expect(dead_code, reason = "a part of what the product's programs do is measured")]
 mod maps;
-#[expect(dead_code, reason = "likewise")]
+mod tell;
 mod view;
 mod xdp;
 

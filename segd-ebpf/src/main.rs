@@ -10,6 +10,7 @@
 
 mod maps;
 mod tc;
+mod tell;
 mod view;
 mod xdp;
 

@@ -7,6 +7,7 @@ use segd_common::parse::Framing;
 use segd_common::pipeline::{self, Express, Hook, Outcome, Sighting};
 
 use crate::maps::{Maps, WHOLE_TC};
+use crate::tell::say;
 use crate::view::{Frame, Length};
 
 /// `TCX_NEXT`: the verdict is left to whoever comes next. 0 would end the chain for everybody behind us.
@@ -37,6 +38,7 @@ pub fn express(ctx: &TcContext, side: Side) -> i32 {
     room.resumed = u32::from(matches!(way, Express::Judged));
     // SAFETY: the map holds a program of this type, or nothing: then we go on, and drop.
     unsafe { WHOLE_TC.tail_call(ctx, side as u32) };
+    say!(ctx, "segd_ingress or segd_egress has nobody to call, and drops");
     TC_ACT_SHOT
 }
 
@@ -118,7 +120,9 @@ fn pull(ctx: &TcContext) -> Frame {
         let len = (*skb).len;
         let wanted = if len < PULL { len } else { PULL };
         if (*skb).data as usize + wanted as usize > (*skb).data_end as usize {
-            let _ = ctx.pull_data(wanted);
+            if ctx.pull_data(wanted).is_err() {
+                say!(ctx, "a packet's headers can't be made readable");
+            }
         }
     }
     sight(ctx)

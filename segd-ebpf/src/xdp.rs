@@ -5,6 +5,7 @@ use aya_ebpf::programs::XdpContext;
 use segd_common::pipeline::{self, Express, Hook};
 
 use crate::maps::{Maps, WHOLE_XDP};
+use crate::tell::say;
 use crate::view::{Frame, Length};
 
 /// The short way; what it can't finish, the whole way does.
@@ -20,6 +21,7 @@ pub fn express(ctx: &XdpContext) -> u32 {
     room.resumed = u32::from(matches!(way, Express::Judged));
     // SAFETY: the map holds a program of this type, or nothing: then we go on, and drop.
     unsafe { WHOLE_XDP.tail_call(ctx, 0) };
+    say!(ctx, "segd_xdp has nobody to call, and drops");
     xdp_action::XDP_DROP
 }
 

@@ -40,6 +40,7 @@ pub(crate) fn check() -> Result<()> {
 fn build_object() -> Result<(Toolchain, PathBuf)> {
     let toolchain =
         Toolchain::find().map_err(|missing| anyhow!("this machine lacks {missing}; `cargo xtask setup` gets it"))?;
-    let path = toolchain.build(&root().join("segd-ebpf"), &target_dir().join("ebpf")).map_err(|why| anyhow!(why))?;
+    let path =
+        toolchain.build(&root().join("segd-ebpf"), &target_dir().join("ebpf"), false).map_err(|why| anyhow!(why))?;
     Ok((toolchain, path))
 }

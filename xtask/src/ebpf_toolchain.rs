@@ -80,11 +80,12 @@ impl Toolchain {
         }
     }
 
-    /// Builds the crate in `source` below `target_dir` and gives the object's path.
+    /// Builds the crate in `source` below `target_dir` and gives the object's path; with words for developers, if asked for.
     ///
     /// The inner cargo has its own target directory, so it never waits for a lock of the cargo that called us.
-    pub(crate) fn build(&self, source: &Path, target_dir: &Path) -> Result<PathBuf, String> {
-        self.build_program("segd-ebpf", &[], source, target_dir)
+    pub(crate) fn build(&self, source: &Path, target_dir: &Path, with_words: bool) -> Result<PathBuf, String> {
+        let features: &[&str] = if with_words { &["--features", "log"] } else { &[] };
+        self.build_program("segd-ebpf", features, source, target_dir)
     }
 
     /// The same for the programs that measure the others.

@@ -328,8 +328,8 @@ impl<E: Env> Context<'_, E> {
         let initiator = if opening.reversed { packet.key.dst } else { packet.key.src };
         // Judged from another zone than its address now says: what translation made of it must not be asked again. On the way
         // in addresses are what they are.
-        let translated = self.at.hook as u8 != Hook::Ingress as u8
-            && outcome.from != self.root.place(self.env, initiator).zone();
+        let translated =
+            self.at.hook as u8 != Hook::Ingress as u8 && outcome.from != self.root.place(self.env, initiator).zone();
         birth.set_key(&packet.key);
         birth.reversed.set(opening.reversed);
         birth.hash.set(opening.hash);

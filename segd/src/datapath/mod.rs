@@ -28,6 +28,8 @@ mod set;
 mod share;
 mod sizes;
 mod tick;
+#[cfg(feature = "kernel-log")]
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;

@@ -68,6 +68,8 @@ pub(super) struct MapSet {
     pub(super) used_before: HashSet<u32>,
     /// What was counted in maps that are gone.
     pub(super) ledger: Ledger,
+    #[cfg(feature = "kernel-log")]
+    words: Option<super::words::Words>,
     pub(super) control: Mapping<Control>,
     pub(super) pair_slots: Mapping<u64>,
 }
@@ -140,6 +142,10 @@ impl MapSet {
         let mut set = Self::map(ebpf, called, sizes)?;
         set.ledger = Ledger::read(maps);
         set.load_programs()?;
+        #[cfg(feature = "kernel-log")]
+        {
+            set.words = Some(super::words::Words::of(&mut set.ebpf)?);
+        }
         Ok(set)
     }
 
@@ -180,6 +186,8 @@ impl MapSet {
             last_generation: 0,
             used_before: HashSet::new(),
             ledger: Ledger::default(),
+            #[cfg(feature = "kernel-log")]
+            words: None,
         })
     }
 
