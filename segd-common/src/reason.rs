@@ -102,6 +102,18 @@ reasons! {
     TableFull = 20, "table-full", Deny;
 }
 
+impl Reason {
+    /// What becomes of it where a policy only watches: what would be dropped passes, but for who is cut off.
+    #[inline(always)]
+    #[must_use]
+    pub const fn watched(self) -> Self {
+        match self.verdict() {
+            Verdict::Deny if !matches!(self, Self::Quarantined) => Self::Audit,
+            _ => self,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -120,9 +120,10 @@ impl Outcome {
     /// The same packet, let through because the mode only watches. Whoever is cut off is cut off in any mode.
     #[inline(always)]
     pub(super) fn watched(mut self) -> Self {
-        if !self.passes() && self.reason as u8 != Reason::Quarantined as u8 {
+        let softened = self.reason.watched();
+        if softened as u8 != self.reason as u8 {
             self.would = self.reason;
-            self.reason = Reason::Audit;
+            self.reason = softened;
         }
         self
     }

@@ -96,7 +96,7 @@ impl Found {
 
     /// Passed where it is only watched.
     fn softened(self, watched: bool) -> Self {
-        if watched && self.reason.verdict() == Verdict::Deny { Self { reason: Reason::Audit, ..self } } else { self }
+        if watched { Self { reason: self.reason.watched(), ..self } } else { self }
     }
 }
 
@@ -134,7 +134,7 @@ impl<P: Pages> Asked<'_, P> {
     fn is_impossible(&self, packet: &Packet, to_itself: bool) -> bool {
         let policy::Question { from, to, .. } = self.question;
         let essential = packet.essential as u8 != Essential::No as u8;
-        if from.zone() == zone::HOST || (packet.key.src == Addr::ZERO && essential && packet.claim == Addr::ZERO) {
+        if from.zone() == zone::HOST || (packet.key.src == Addr::ZERO && essential && !packet.claims) {
             return false;
         }
         let stays = to.is(Place::LINK_LOCAL) || to.is(Place::MULTICAST) || to.zone() == zone::HOST;

@@ -98,8 +98,7 @@ fn neighbours(bytes: Bytes<'_>, body: &Body, code: u8, seen: &mut Seen) -> Resul
         if disguised(claim) {
             return Err(Why::SpoofedSource);
         }
-        // "::" claims nothing.
-        seen.claim = Some(claim).filter(|claim| !claim.is_unspecified());
+        seen.claim = Some(claim);
     }
     Ok(())
 }

@@ -50,11 +50,13 @@ pub struct Outcome {
     pub datagram: Option<Name>,
     /// Its IP protocol, if it could be read.
     pub protocol: Option<u8>,
+    /// It belongs to nothing, whether it passes or not.
+    stray: bool,
 }
 
 impl Outcome {
     fn of(why: Why, from: Who, to: Who) -> Self {
-        Self { why, from, to, rule: None, opened: false, datagram: None, protocol: None }
+        Self { why, from, to, rule: None, opened: false, datagram: None, protocol: None, stray: false }
     }
 
     fn said(said: Said, from: Who, to: Who) -> Self {
@@ -231,12 +233,15 @@ impl World {
             ends.src = End { zone: Who::Unzoned, failsafe: false };
             origin = Some(Who::Unzoned);
         }
-        if matches!(seen.kind, Kind::Segment | Kind::Answer) && !self.adopting {
+        let midstream = matches!(seen.kind, Kind::Segment | Kind::Answer) && !self.adopting;
+        // Where nothing is dropped yet, connections that a rule allows are taken in from their middle at any time.
+        let watched = seen.kind == Kind::Segment && self.policy.is_watched(ends.src.zone, ends.dst.zone);
+        if midstream && !watched {
             return self.stray(ends);
         }
         let said = self.policy.says(ends.src, ends.dst, seen.key.protocol, seen.service);
         let outcome = Outcome::said(said, ends.src.zone, ends.dst.zone);
-        if said.why.passes() {
+        if said.why.passes() && !(midstream && said.why == Why::Audit) {
             return Outcome { opened: self.remember(seen, origin), ..outcome };
         }
         let belongs_to_nothing = match seen.kind {
@@ -288,20 +293,27 @@ impl World {
     /// Belongs to nothing. Between zones that are only watched it passes.
     fn stray(&self, ends: Ends) -> Outcome {
         let (from, to) = (ends.src.zone, ends.dst.zone);
-        let outcome = Outcome::of(Why::NoConnection, from, to);
+        let outcome = Outcome { stray: true, ..Outcome::of(Why::NoConnection, from, to) };
         if self.policy.is_watched(from, to) || self.policy.is_watched(to, from) { outcome.watched() } else { outcome }
     }
 
-    /// A packet of the responder of a connection that was open before the first start.
+    /// A packet of the responder of a connection that was open before the first start, or while its pair was only watched.
     fn adopt(&mut self, at: Sight<'_>, seen: &Seen, outcome: Outcome) -> Outcome {
         let denied = matches!(outcome.why, Why::NoRule | Why::NoConnection | Why::Expired);
         let fits = matches!(seen.kind, Kind::Plain | Kind::Segment) && matches!(seen.key.protocol, 6 | 17 | 132);
-        if !self.adopting || !denied || !fits || self.connections.find(seen.key).is_some() {
+        let watched = outcome.why.passes() || self.policy.mode == Mode::Audit;
+        let may_be_adopted = if seen.kind == Kind::Segment && outcome.stray {
+            self.adopting || watched
+        } else {
+            self.adopting && denied && fits
+        };
+        if !may_be_adopted || self.connections.find(seen.key).is_some() {
             return outcome;
         }
         let ends = self.ends(at, seen.key.src, seen.key.dst);
         let said = self.policy.says(ends.dst, ends.src, seen.key.protocol, seen.key.sport);
-        if !said.why.passes() {
+        // Later only a rule's own word does: what is merely watched belongs to nothing.
+        if !said.why.passes() || (said.why == Why::Audit && !self.adopting) {
             return outcome;
         }
         let connection = Connection::begun(seen, seen.key.sport, State::Established, true);

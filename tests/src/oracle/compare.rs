@@ -7,8 +7,7 @@ use segd_common::reason::Reason;
 
 use super::case::{Case, Step};
 use super::ground::{Got, Ground, INTERFACES};
-use super::known::{Circumstances, KNOWN, known};
-use crate::model::{Hook, Outcome, Policy, Sight, World};
+use crate::model::{Hook, Outcome, Sight, World};
 
 /// The two disagree.
 #[derive(Clone, Debug)]
@@ -30,8 +29,6 @@ pub struct Played {
     pub forgotten: u64,
     /// Frames that passed on their way out after they had been judged on their way in: those are counted there.
     pub forwarded: u64,
-    /// Differences that are known, in the order of their list.
-    pub known: [u64; KNOWN.len()],
     /// Frames that passed.
     pub passed: u64,
     /// Outcomes by reason.
@@ -41,12 +38,11 @@ pub struct Played {
 impl Played {
     /// Adds another's.
     pub fn add(&mut self, other: &Self) {
-        let Self { frames, forgotten, forwarded, known, passed, reasons } = other;
+        let Self { frames, forgotten, forwarded, passed, reasons } = other;
         self.frames += frames;
         self.forgotten += forgotten;
         self.passed += passed;
         self.forwarded += forwarded;
-        self.known.iter_mut().zip(known).for_each(|(into, more)| *into += more);
         self.reasons.iter_mut().zip(reasons).for_each(|(into, more)| *into += more);
     }
 }
@@ -81,29 +77,11 @@ pub fn play(ground: &mut Ground, case: &Case, played: &mut Played) -> Result<Opt
                     played.forgotten += 1;
                     continue;
                 }
-                let circumstances = Circumstances {
-                    want: &want,
-                    got: &got,
-                    adopting: case.adopting,
-                    republished: world.was_republished(),
-                    own_failsafe: has_own_failsafe(world.policy()),
-                };
-                if let Some((number, known)) = known(&circumstances) {
-                    played.known[number] += 1;
-                    if known.leak {
-                        return Ok(None);
-                    }
-                    continue;
-                }
                 return Ok(Some(Difference { step: number, want, got }));
             }
         }
     }
     Ok(None)
-}
-
-fn has_own_failsafe(policy: &Policy) -> bool {
-    policy.host.iter().any(|address| policy.failsafe.from.iter().any(|network| network.contains(*address)))
 }
 
 impl Difference {

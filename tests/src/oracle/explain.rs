@@ -11,7 +11,7 @@ use segd_common::reason::Verdict;
 use super::ground::{Ground, INTERFACES};
 use super::policies::{PORTS, address_near, member};
 use super::random::Random;
-use crate::model::{Hook, Outcome, Policy, Service, Sight, Who, World};
+use crate::model::{Hook, Policy, Service, Sight, Who, World};
 use crate::packet::{Packet, icmp, icmp_error, neighbour_advertisement, protocol, sctp, tcp, udp};
 
 /// Asks that often about the policy that is in force. `Some`: an answer that is not what happens.
@@ -31,12 +31,11 @@ pub fn ask(ground: &mut Ground, random: &mut Random, policy: &Policy, questions:
         let Some(at) = place(policy, src) else { continue };
         let answer = ground.datapath().answer(&Question { src, dst, service: asked(service)? })?;
         let said = world.judge(at, &frame);
-        let explained = Outcome { why: said.why, ..said };
         let zone = |number| ground.zone(number).context("a zone that no policy has");
         let (from, to) = (zone(answer.from_zone)?, zone(answer.to_zone)?);
         let rule = answer.rule.and_then(|number| ground.rule(number));
         let passed = ground.send(at.hook, at.interface, false, &frame)?;
-        let counted = ground.counted(&explained, at.hook)?;
+        let counted = ground.counted(&said, at.hook)?;
         let same = (answer.reason.name(), answer.verdict == Verdict::Allow, rule, from, to)
             == (said.why.name(), passed, said.rule, said.from, said.to);
         if !same || !counted {

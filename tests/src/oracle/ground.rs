@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, anyhow};
 use jiff::Timestamp;
-use segd::compile::{Facts, InterfaceFact, Registry, compile};
+use segd::compile::{Facts, Image, InterfaceFact, Registry, compile};
 use segd::config::{Source, load_sources};
 use segd::datapath::{Datapath, Sizes};
 use segd_common::ABI;
@@ -83,7 +83,11 @@ impl Ground {
     pub fn new() -> Result<Self> {
         let scratch = Scratch::new()?;
         let pins = scratch.bpffs().join("segd");
-        let datapath = Datapath::open(&pins, &SIZES)?;
+        let mut datapath = Datapath::open(&pins, &SIZES)?;
+        let mut registry = Registry::default();
+        // A set of maps has its place when it has a policy.
+        let image = name_everything(&mut registry, &datapath)?;
+        datapath.publish(&image)?;
         let maps = pins.join(format!("maps_{ABI}"));
         let open = |name: &str| ArrayMap::open(&maps.join(name)).with_context(|| format!("could not open {name}"));
         let program = |name: &str| {
@@ -93,8 +97,6 @@ impl Ground {
         let memory: Vec<ArrayMap> = memory(&maps)?;
         let entries = memory.iter().map(ArrayMap::entries).max().unwrap_or(0);
         let words = memory.iter().map(|map| map.words() * map.entries() as usize).max().unwrap_or(0);
-        let mut registry = Registry::default();
-        name_everything(&mut registry, &datapath)?;
         Ok(Self {
             programs: [program("segd_xdp")?, program("segd_ingress")?, program("segd_egress")?],
             pair_slots: open("PAIR_SLOTS")?,
@@ -321,7 +323,7 @@ pub(super) const ZONES: u16 = 8;
 pub(super) const RULES: u16 = 16;
 
 /// Gives every zone and rule that may come its number, so that none changes under a comparison.
-fn name_everything(registry: &mut Registry, datapath: &Datapath) -> Result<()> {
+fn name_everything(registry: &mut Registry, datapath: &Datapath) -> Result<Image> {
     let zone = |zone| format!("  z{zone}: {{ networks: [10.{zone}.0.0/16] }}\n");
     let rule =
         |rule| format!("  - {{ id: r{rule}, from: z0, to: z1, services: [any], reason: none, approved_by: nobody }}\n");
@@ -330,8 +332,7 @@ fn name_everything(registry: &mut Registry, datapath: &Datapath) -> Result<()> {
     let text = format!("version: 1\nzones:\n{}rules:\n{}", zones.concat(), rules.concat());
     let loaded = load_sources(vec![Source { name: "names.yaml".to_owned(), text }])
         .map_err(|faults| anyhow!("{}", faults.render(false)))?;
-    compile(&loaded.policy, &facts(&[], datapath, Timestamp::now()), registry)?;
-    Ok(())
+    Ok(compile(&loaded.policy, &facts(&[], datapath, Timestamp::now()), registry)?)
 }
 
 fn zone_numbers(registry: &Registry) -> HashMap<Who, u16> {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
-use segd_tests::oracle::{Ground, KNOWN, Played, Random, Style, ask, case, play, policy, shrink};
+use segd_tests::oracle::{Ground, Played, Random, Style, ask, case, play, policy, shrink};
 
 /// Frames of one case, about.
 const STEPS: usize = 6000;
@@ -92,9 +92,6 @@ fn report(played: &Played, took: Duration) {
         HumanCount(played.passed)
     );
     println!("{} later fragments found their first one forgotten", HumanCount(played.forgotten));
-    for (known, count) in KNOWN.iter().zip(played.known) {
-        println!("{} times, known: {}", HumanCount(count), known.what);
-    }
 }
 
 fn read_words(mut words: impl Iterator<Item = String>) -> Result<Told> {
