@@ -109,7 +109,8 @@ fn rounds(standing: &mut [Standing], kinds: &[Traffic], ends: &mut Ends, effort:
             // Also the proof that it does what it should before anything is measured.
             one.send(*traffic, RUN.0, ends)?;
             let nanos = one.send(*traffic, TRIAL, ends)?.max(1.0);
-            counts.push(((f64::from(effort.repeat) * NANOS / nanos) as u32).clamp(RUN.0, RUN.1));
+            let count = f64::from(effort.repeat) * NANOS / nanos;
+            counts.push((count.max(0.0) as u64).clamp(RUN.0.into(), RUN.1.into()) as u32);
             costs.push(Cost { candidate: one.candidate, traffic: *traffic, rounds: Vec::new() });
         }
     }
