@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use segd::policy::Policy;
 use segd_tests::lab::Daemon;
 
@@ -147,13 +147,19 @@ pub(super) fn enforce(candidate: Candidate, bed: &Bed, written: &Written, policy
     let mut daemon = Daemon::new(&zones)?;
     daemon.start(gateway)?;
     crate::ground::end_adoption(&daemon.pins())?;
+    let hooks = hooks(&daemon)?;
+    ensure!(hook == "auto" || hooks.iter().all(|one| one == hook), "segd does not enforce by {hook} but by {hooks:?}");
+    Ok(Some(daemon))
+}
+
+/// What the daemon says that it enforces by, on both interfaces of the gateway.
+pub(super) fn hooks(daemon: &Daemon) -> Result<Vec<String>> {
     let status = daemon.json(&["status"])?;
     let interfaces = status["interfaces"].as_array().context("status names no interfaces")?;
     ensure!(interfaces.len() == 2, "segd guards {} interfaces, not 2", interfaces.len());
-    for interface in interfaces {
-        if interface["enforced"] != true || hook != "auto" && interface["hook"] != hook {
-            bail!("segd does not enforce by {hook}: {interface}");
-        }
-    }
-    Ok(Some(daemon))
+    let hook = |interface: &serde_json::Value| {
+        ensure!(interface["enforced"] == true, "segd does not enforce on every interface: {interface}");
+        Ok(interface["hook"].as_str().context("an interface has no hook")?.to_owned())
+    };
+    interfaces.iter().map(hook).collect()
 }

@@ -109,8 +109,7 @@ fn rounds(standing: &mut [Standing], kinds: &[Traffic], ends: &mut Ends, effort:
             // Also the proof that it does what it should before anything is measured.
             one.send(*traffic, RUN.0, ends)?;
             let nanos = one.send(*traffic, TRIAL, ends)?.max(1.0);
-            let count = f64::from(effort.repeat) * NANOS / nanos;
-            counts.push((count.max(0.0) as u64).clamp(RUN.0.into(), RUN.1.into()) as u32);
+            counts.push(length(effort, nanos));
             costs.push(Cost { candidate: one.candidate, traffic: *traffic, rounds: Vec::new() });
         }
     }
@@ -121,4 +120,10 @@ fn rounds(standing: &mut [Standing], kinds: &[Traffic], ends: &mut Ends, effort:
         }
     }
     Ok(costs)
+}
+
+/// How many packets make a run, if one takes so long.
+#[expect(clippy::cast_sign_loss, reason = "it lies between two positive numbers")]
+fn length(effort: Effort, nanos: f64) -> u32 {
+    (f64::from(effort.repeat) * NANOS / nanos).clamp(RUN.0.into(), RUN.1.into()) as u32
 }

@@ -14,7 +14,7 @@ use segd_tests::lab::Namespace;
 /// How the policy is said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
-    /// Source's zone by one interval map, then one verdict map over zone, destination, protocol and port.
+    /// Both zones by one interval map, then one verdict map over them, protocol and port.
     Maps,
     /// A rule for each rule and protocol, with a named set for each zone.
     Linear,
@@ -51,21 +51,25 @@ fn maps(text: &mut String, policy: &Policy, family: &str) -> Result<()> {
     for (number, zone) in (1..).zip(&policy.zones) {
         zones.extend(networks(zone, family).map(|network| format!("{network} : {number}")));
     }
-    let mut verdicts = Vec::new();
+    let (mut verdicts, mut flags) = (Vec::new(), "");
     each(policy, |from, to, protocol, ports| {
-        let destinations = policy.zones.get(to - 1).into_iter().flat_map(|zone| networks(zone, family));
-        verdicts.extend(destinations.map(|network| format!("{from} . {network} . {protocol} . {ports} : accept")));
+        // Without a range it is a hash table.
+        if ports.contains('-') {
+            flags = "flags interval; ";
+        }
+        verdicts.push(format!("{from} . {to} . {protocol} . {ports} : accept"));
     })?;
     writeln!(text, "  map zone {{ type {kind} : mark; flags interval; {} }}", elements(&zones))?;
     writeln!(
         text,
-        "  map verdict {{ type mark . {kind} . inet_proto . inet_service : verdict; flags interval; {} }}",
+        "  map verdict {{ type mark . mark . inet_proto . inet_service : verdict; {flags}{} }}",
         elements(&verdicts)
     )?;
     text.push_str(CHAIN);
     writeln!(text, "    ct state vmap {{ established : accept, related : accept, invalid : drop }}")?;
     writeln!(text, "    meta mark set {family} saddr map @zone")?;
-    writeln!(text, "    meta mark . {family} daddr . meta l4proto . th dport vmap @verdict")?;
+    writeln!(text, "    ct mark set {family} daddr map @zone")?;
+    writeln!(text, "    meta mark . ct mark . meta l4proto . th dport vmap @verdict")?;
     Ok(())
 }
 

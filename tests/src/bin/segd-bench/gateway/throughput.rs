@@ -11,7 +11,7 @@ use segd::policy::Policy;
 use segd_tests::lab::{Daemon, until};
 
 use super::bed::Bed;
-use super::candidate::{Candidate, enforce};
+use super::candidate::{Candidate, enforce, hooks};
 use crate::measure::{Effort, Series};
 use crate::policy::Written;
 
@@ -42,7 +42,7 @@ const TRIPS: u32 = 2_000;
 /// A gateway with both servers behind it; they end with this value.
 struct Way {
     server: Child,
-    _daemon: Option<Daemon>,
+    daemon: Option<Daemon>,
     bed: Bed,
 }
 
@@ -59,8 +59,9 @@ pub(super) fn measure(written: &Written, policy: &Policy, effort: Effort) -> Res
     let mut ways = Vec::new();
     let mut seen: Vec<Seen> = Vec::new();
     for candidate in CANDIDATES {
-        ways.push(Way::new(candidate, written, policy)?);
-        seen.push(Seen { name: candidate.to_string(), ..Seen::default() });
+        let way = Way::new(candidate, written, policy)?;
+        seen.push(Seen { name: way.name(candidate)?, ..Seen::default() });
+        ways.push(way);
     }
     let seconds = (effort.repeat / 250_000).max(1);
     for _ in 0..effort.rounds.min(7) {
@@ -83,12 +84,20 @@ impl Way {
         let server = bed.sink.run(|| command.spawn()).context("could not start iperf3")?;
         let listener = bed.sink.run(|| TcpListener::bind(ECHO))?;
         std::thread::spawn(move || echo(&listener));
-        let way = Self { server, _daemon: daemon, bed };
+        let way = Self { server, daemon, bed };
         let address = format!("{BULK}:{PORT}").parse()?;
         let connect =
             || way.bed.source.run(|| TcpStream::connect_timeout(&address, Duration::from_millis(200)).is_ok());
         ensure!(until(Duration::from_secs(5), connect), "{candidate}: no TCP connection to iperf3 came about");
         Ok(way)
+    }
+
+    /// With the hooks that the daemon chose.
+    fn name(&self, candidate: Candidate) -> Result<String> {
+        let Some(daemon) = &self.daemon else { return Ok(candidate.to_string()) };
+        let mut hooks = hooks(daemon)?;
+        hooks.dedup();
+        Ok(format!("{candidate}: {}", hooks.join(" and ")))
     }
 
     /// Gbit/s that arrived.
