@@ -9,24 +9,30 @@ use crate::command::{cargo, root, run, target_dir};
 use crate::ebpf_toolchain::Toolchain;
 use crate::setup;
 
-/// Measures and writes `BENCHMARKS.md`; `quick` runs less and only shows what it saw.
-pub(crate) fn run_bench(quick: bool) -> Result<()> {
+/// Measures and writes `BENCHMARKS.md`; `quick` runs less, `only_gateway` a part; both only show what they saw.
+pub(crate) fn run_bench(quick: bool, only_gateway: bool) -> Result<()> {
     // SAFETY: a plain system call.
     if unsafe { libc::geteuid() } != 0 {
         bail!(
             "the bench loads kernel programs, and needs root for that: `sudo -E env \"PATH=$PATH\" cargo xtask bench`"
         );
     }
-    setup::check()?;
-    run(&mut cargo(&["build", "--release", "--quiet", "--locked", "-p", "segd", "-p", "segd-tests", "--bins"]))?;
-    let toolchain = Toolchain::find().map_err(|missing| anyhow!("this machine lacks {missing}"))?;
-    let programs =
-        toolchain.build_bench(&root().join("segd-ebpf"), &target_dir().join("ebpf")).map_err(|why| anyhow!(why))?;
+    setup::install_for_bench()?;
+    run(&mut cargo(&["build", "--release", "--quiet", "--locked", "-p", "segd", "-p", "segctl"]))?;
     let mut bench =
         cargo(&["run", "--release", "--quiet", "--locked", "-p", "segd-tests", "--bin", "segd-bench", "--"]);
-    bench.arg(programs);
-    if quick {
-        return run(bench.arg("--quick"));
+    let toolchain = Toolchain::find().map_err(|missing| anyhow!("this machine lacks {missing}"))?;
+    for program in ["segd-bench", "segd-bench-gateway"] {
+        let built = toolchain.build_bench(program, &root().join("segd-ebpf"), &target_dir().join("ebpf"));
+        bench.arg(built.map_err(|why| anyhow!(why))?);
+    }
+    for (word, given) in [("--quick", quick), ("--only-gateway", only_gateway)] {
+        if given {
+            bench.arg(word);
+        }
+    }
+    if quick || only_gateway {
+        return run(&mut bench);
     }
     let out = bench.stderr(Stdio::inherit()).output().context("could not run the bench")?;
     ensure!(out.status.success(), "the bench failed ({})", out.status);

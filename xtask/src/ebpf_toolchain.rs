@@ -88,9 +88,9 @@ impl Toolchain {
         self.build_program("segd-ebpf", features, source, target_dir)
     }
 
-    /// The same for the programs that measure the others.
-    pub(crate) fn build_bench(&self, source: &Path, target_dir: &Path) -> Result<PathBuf, String> {
-        self.build_program("segd-bench", &["--features", "bench"], source, target_dir)
+    /// The same for programs that measure the others: `segd-bench` or `segd-bench-gateway`.
+    pub(crate) fn build_bench(&self, program: &str, source: &Path, target_dir: &Path) -> Result<PathBuf, String> {
+        self.build_program(program, &["--features", "bench"], source, target_dir)
     }
 
     fn build_program(

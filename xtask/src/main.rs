@@ -61,11 +61,14 @@ enum Verb {
         #[arg(long)]
         case: Option<u64>,
     },
-    /// Measure the packet path and a large policy, and write BENCHMARKS.md
+    /// Measure the packet path, gateways and a large policy, and write BENCHMARKS.md
     Bench {
         /// Run less, and write nothing
         #[arg(long)]
         quick: bool,
+        /// Measure only packets and TCP through gateways, and write nothing
+        #[arg(long)]
+        only_gateway: bool,
     },
     /// Boot Debian's kernels in qemu and run the product on each; takes minutes
     #[command(after_help = VM_EXAMPLES)]
@@ -100,7 +103,7 @@ fn run(verb: &Verb) -> Result<()> {
         Verb::Differential { packets, questions, seed, case } => {
             differential::run_differential(&[packets, questions], *seed, *case)
         }
-        Verb::Bench { quick } => bench::run_bench(*quick),
+        Verb::Bench { quick, only_gateway } => bench::run_bench(*quick, *only_gateway),
         Verb::Vm(options) => vm::run_vm(options),
     }
 }

@@ -29,6 +29,9 @@ const VM_PROGRAMS: [(&str, &str); 6] = [
     ("ldd", "libc-bin"),
 ];
 
+/// What `cargo xtask bench` calls beside them.
+const BENCH_PROGRAMS: [(&str, &str); 1] = [("iperf3", "iperf3")];
+
 /// What has to be got.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Wanted {
@@ -107,9 +110,19 @@ pub(crate) fn install() -> Result<()> {
 /// Gets what is missing for building and for booting other kernels.
 pub(crate) fn install_for_vm() -> Result<()> {
     install()?;
-    let packages = lacking(&VM_PROGRAMS);
+    install_beside("other kernels", &VM_PROGRAMS)
+}
+
+/// Gets what is missing for building and for measuring.
+pub(crate) fn install_for_bench() -> Result<()> {
+    install()?;
+    install_beside("the bench", &BENCH_PROGRAMS)
+}
+
+fn install_beside(purpose: &str, programs: &[(&str, &str)]) -> Result<()> {
+    let packages = lacking(programs);
     if !packages.is_empty() {
-        println!("For other kernels this machine lacks {}.", packages.join(", "));
+        println!("For {purpose} this machine lacks {}.", packages.join(", "));
         install_packages(&Wanted { packages, linker: false })?;
     }
     Ok(())

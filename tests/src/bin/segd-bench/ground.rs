@@ -151,22 +151,29 @@ fn pinned(pins: &Path) -> Result<Vec<std::path::PathBuf>> {
     Ok(maps)
 }
 
-/// Leaves the first minute behind, in which unknown connections are adopted, and makes the test's interface a guarded one.
+/// Makes the test's interface a guarded one, with the first minute behind it.
 fn settle(pins: &Path) -> Result<()> {
-    let maps = pinned(pins)?;
-    let open = |name: &str| {
-        let path = maps.iter().find(|path| path.ends_with(name)).with_context(|| format!("{name} is not pinned"))?;
-        Ok::<_, anyhow::Error>(aya::maps::Map::Array(MapData::from_pin(path)?))
-    };
-    let mut control = open("CONTROL")?;
+    end_adoption(pins)?;
+    let mut interfaces = open(pins, "INTERFACE")?;
+    let mut interfaces: Array<_, u64> = (&mut interfaces).try_into()?;
+    interfaces.set(IFINDEX, u64::from(IFINDEX) | SLOT << 32, 0)?;
+    Ok(())
+}
+
+/// Leaves the first minute behind, in which unknown connections are adopted.
+pub(crate) fn end_adoption(pins: &Path) -> Result<()> {
+    let mut control = open(pins, "CONTROL")?;
     let mut control: Array<_, [u64; size_of::<Control>() / 8]> = (&mut control).try_into()?;
     let mut words = control.get(&0, 0)?;
     words[ADOPT_UNTIL] = 0;
     control.set(0, words, 0)?;
-    let mut interfaces = open("INTERFACE")?;
-    let mut interfaces: Array<_, u64> = (&mut interfaces).try_into()?;
-    interfaces.set(IFINDEX, u64::from(IFINDEX) | SLOT << 32, 0)?;
     Ok(())
+}
+
+fn open(pins: &Path, name: &str) -> Result<aya::maps::Map> {
+    let maps = pinned(pins)?;
+    let path = maps.iter().find(|path| path.ends_with(name)).with_context(|| format!("{name} is not pinned"))?;
+    Ok(aya::maps::Map::Array(MapData::from_pin(path)?))
 }
 
 fn map<'a, T: aya::Pod>(programs: &'a mut Ebpf, name: &str) -> Result<Array<&'a mut MapData, T>> {
@@ -174,7 +181,7 @@ fn map<'a, T: aya::Pod>(programs: &'a mut Ebpf, name: &str) -> Result<Array<&'a 
 }
 
 /// What this thread has used of a CPU: others' work on a busy machine is not in it.
-fn cpu_nanos() -> f64 {
+pub(crate) fn cpu_nanos() -> f64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the clock exists, and the structure is ours.
     unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
