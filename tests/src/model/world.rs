@@ -102,12 +102,6 @@ impl World {
         self.generation += 1;
     }
 
-    /// Whether the policy is another one than at the beginning.
-    #[must_use]
-    pub const fn was_republished(&self) -> bool {
-        self.generation > 1
-    }
-
     /// The policy in force.
     #[must_use]
     pub const fn policy(&self) -> &Policy {

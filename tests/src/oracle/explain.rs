@@ -124,16 +124,17 @@ fn first_packet(src: IpAddr, dst: IpAddr, service: Service, port: u16) -> Option
         Service::Ports(6, at, _) => tcp(port, at).syn(),
         Service::Ports(17, at, _) => udp(port, at),
         Service::Ports(_, at, _) => sctp(port, at, 1),
-        Service::Icmp(Some(kind)) | Service::Icmpv6(Some(kind)) => return message(src, dst, kind, port),
+        Service::Icmp(Some(kind)) | Service::Icmpv6(Some(kind)) => return Some(message(src, dst, kind, port)),
         // Next header 0, 43, 44, 51, 59 and 60 are no protocols in IPv6.
-        Service::Protocol(0 | 43 | 44 | 51 | 59 | 60) => return None,
+        Service::Protocol(0 | 43 | 44 | 51 | 59 | 60) | Service::Icmp(None) | Service::Icmpv6(None) | Service::Any => {
+            return None;
+        }
         Service::Protocol(number) => protocol(number).data(&[0; 24]),
-        Service::Icmp(None) | Service::Icmpv6(None) | Service::Any => return None,
     };
     Some(packet.between(src, dst).frame())
 }
 
-fn message(src: IpAddr, dst: IpAddr, kind: u8, id: u16) -> Option<Vec<u8>> {
+fn message(src: IpAddr, dst: IpAddr, kind: u8, id: u16) -> Vec<u8> {
     let about = || udp(4000, 4000).between(dst, src);
     let packet: Packet = match (src, dst, kind) {
         (IpAddr::V4(_), _, 3 | 11 | 12) | (IpAddr::V6(_), _, 1..=4) => icmp_error(kind, 0, &about()),
@@ -148,7 +149,7 @@ fn message(src: IpAddr, dst: IpAddr, kind: u8, id: u16) -> Option<Vec<u8>> {
         (false, 130..=132 | 143) => 1,
         _ => 64,
     };
-    Some(packet.hops(hops).frame())
+    packet.hops(hops).frame()
 }
 
 /// Where the sender is seen: what this machine sends on its way out, the rest on an interface of its zone.
