@@ -71,11 +71,13 @@ fn a_million_frames_get_from_the_kernel_what_the_model_says() -> Result<()> {
     Ok(())
 }
 
+/// Policies that questions are put to, and how many to each.
+const POLICIES: u64 = 100;
+const QUESTIONS: u64 = 500;
+
 #[test]
 fn what_is_explained_is_what_the_kernel_does() -> Result<()> {
     needs_root!();
-    const POLICIES: u64 = 100;
-    const QUESTIONS: u64 = 500;
     let seed = seed();
     println!("seed {seed}");
     let mut ground = Ground::new()?;

@@ -23,7 +23,6 @@ fn strike(lab: &Lab, interface: &str) -> Result<()> {
 }
 
 #[test]
-#[ignore = "the programs judge by slot 0 where the table names no interface; they have to drop"]
 fn nothing_passes_an_interface_that_the_table_does_not_name() -> Result<()> {
     needs_root!();
     // The zone is bound to no interface, so no spoof check stands in for the table.

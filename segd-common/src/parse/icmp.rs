@@ -4,7 +4,7 @@
 //! the reverse of a query, and a query riding the reverse of another is a connection of its own.
 
 use super::transport::hold;
-use super::{Span, need, reach};
+use super::{Span, held, need, reach};
 use crate::addr::Addr;
 use crate::packet::{Essential, Kind, Packet, Part, proto};
 use crate::reason::Reason;
@@ -18,13 +18,16 @@ const fn port_of(request: u8) -> u16 {
 #[inline(always)]
 pub(super) fn parse_v4<V: View>(view: &V, span: Span, packet: &mut Packet) -> Result<(), Reason> {
     hold(span, 8, packet)?;
-    let kind = need(view.u8(span.off))?;
-    let id = need(view.u16(span.off + 4))?;
+    let kind = held(view.u8(span.off))?;
+    let id = held(view.u16(span.off + 4))?;
     packet.service = u16::from(kind);
     match kind {
         8 => query(packet, id, 8, Kind::Query),
         0 => reply(packet, id, 8),
-        3 | 11 | 12 => return quoted_v4(view, Span { off: reach(view, span.off + 8)?, end: span.end }, packet),
+        3 | 11 | 12 => {
+            hold(span, 36, packet)?;
+            return quoted_v4(view, Span { off: reach(view, span.off + 8)?, end: span.end }, packet);
+        }
         13 | 15 | 17 => query(packet, id, kind, Kind::IcmpStray),
         14 | 16 | 18 => reply(packet, id, kind - 1),
         4 | 5 => other(packet, kind, Kind::IcmpStray),
@@ -36,17 +39,17 @@ pub(super) fn parse_v4<V: View>(view: &V, span: Span, packet: &mut Packet) -> Re
 #[inline(always)]
 pub(super) fn parse_v6<V: View>(view: &V, span: Span, hop_limit: u8, packet: &mut Packet) -> Result<(), Reason> {
     hold(span, 4, packet)?;
-    let head = need(view.u16(span.off))?;
+    let head = held(view.u16(span.off))?;
     let kind = (head >> 8) as u8;
     packet.service = u16::from(kind);
     match kind {
         128 | 129 => {
             hold(span, 8, packet)?;
-            let id = need(view.u16(span.off + 4))?;
+            let id = held(view.u16(span.off + 4))?;
             if kind == 128 { query(packet, id, 128, Kind::Query) } else { reply(packet, id, 128) }
         }
         1..=4 => {
-            hold(span, 8, packet)?;
+            hold(span, 56, packet)?;
             return quoted_v6(view, Span { off: reach(view, span.off + 8)?, end: span.end }, packet);
         }
         130..=132 | 143 => {
@@ -87,7 +90,7 @@ fn neighbour<V: View>(view: &V, span: Span, message: Discovery, packet: &mut Pac
     packet.essential = if message.kind == 134 || message.kind == 137 { Essential::NdpRouter } else { Essential::Ndp };
     if message.kind == 136 {
         packet.claims = true;
-        packet.claim = Addr { hi: need(view.u64(span.off + 8))?, lo: need(view.u64(span.off + 16))? };
+        packet.claim = Addr { hi: held(view.u64(span.off + 8))?, lo: held(view.u64(span.off + 16))? };
         if packet.claim.is_v4() {
             return Err(Reason::SpoofedSource);
         }
@@ -116,18 +119,18 @@ fn other(packet: &mut Packet, kind: u8, state: Kind) {
     packet.kind = state;
 }
 
+/// The caller has seen that the datagram holds the quoted header and 8 bytes more.
 #[inline(always)]
 fn quoted_v4<V: View>(view: &V, span: Span, packet: &mut Packet) -> Result<(), Reason> {
-    hold(span, 28, packet)?;
-    let first = need(view.u8(span.off))?;
+    let first = held(view.u8(span.off))?;
     let header = u32::from(first & 0xf) * 4;
     if first >> 4 != 4 || header < 20 {
         return Err(Reason::BadHeader);
     }
-    let later = need(view.u16(span.off + 6))? & 0x1fff != 0;
-    let src = Addr::v4(need(view.u32(span.off + 12))?);
-    packet.quoted.dst = Addr::v4(need(view.u32(span.off + 16))?);
-    packet.quoted.proto = need(view.u8(span.off + 9))?;
+    let later = held(view.u16(span.off + 6))? & 0x1fff != 0;
+    let src = Addr::v4(held(view.u32(span.off + 12))?);
+    packet.quoted.dst = Addr::v4(held(view.u32(span.off + 16))?);
+    packet.quoted.proto = held(view.u8(span.off + 9))?;
     packet.kind = Kind::IcmpError;
     packet.quoted.src = packet.key.dst;
     if later || src != packet.key.dst {
@@ -139,20 +142,20 @@ fn quoted_v4<V: View>(view: &V, span: Span, packet: &mut Packet) -> Result<(), R
 /// Extension headers of a quoted packet that are stepped over.
 const MAX_QUOTED_EXTENSIONS: u32 = 3;
 
+/// As [`quoted_v4`].
 #[inline(always)]
 fn quoted_v6<V: View>(view: &V, span: Span, packet: &mut Packet) -> Result<(), Reason> {
-    hold(span, 48, packet)?;
-    if need(view.u8(span.off))? >> 4 != 6 {
+    if held(view.u8(span.off))? >> 4 != 6 {
         return Err(Reason::BadHeader);
     }
-    let src = Addr { hi: need(view.u64(span.off + 8))?, lo: need(view.u64(span.off + 16))? };
-    packet.quoted.dst = Addr { hi: need(view.u64(span.off + 24))?, lo: need(view.u64(span.off + 32))? };
+    let src = Addr { hi: held(view.u64(span.off + 8))?, lo: held(view.u64(span.off + 16))? };
+    packet.quoted.dst = Addr { hi: held(view.u64(span.off + 24))?, lo: held(view.u64(span.off + 32))? };
     packet.kind = Kind::IcmpError;
     packet.quoted.src = packet.key.dst;
     if src != packet.key.dst || packet.quoted.dst.is_v4() {
         return Err(Reason::NoConnection);
     }
-    let mut next = need(view.u8(span.off + 6))?;
+    let mut next = held(view.u8(span.off + 6))?;
     let mut off = span.off + 40;
     for _ in 0..MAX_QUOTED_EXTENSIONS {
         off = reach(view, off)?;
@@ -191,7 +194,7 @@ fn quoted_ports<V: View>(view: &V, span: Span, packet: &mut Packet) -> Result<()
         }
         proto::ICMP | proto::ICMPV6 => {
             let kind = need(view.u8(span.off))?;
-            let id = need(view.u16(span.off + 4))?;
+            let id = need(view.u16(reach(view, span.off + 4)?))?;
             match kind {
                 8 | 128 => (packet.quoted.sport, packet.quoted.dport) = (id, port_of(kind)),
                 0 | 129 => (packet.quoted.sport, packet.quoted.dport) = (port_of(if kind == 0 { 8 } else { 128 }), id),

@@ -1,7 +1,7 @@
 //! IPv6 (RFC 8200) and its extension headers.
 
 use super::ipv4::place;
-use super::{Framing, Span, need, reach, transport};
+use super::{Framing, Span, held, need, reach, transport};
 use crate::addr::Addr;
 use crate::packet::{Essential, Fragment, Packet, Part};
 use crate::reason::Reason;
@@ -106,7 +106,7 @@ impl Chain {
         if self.off + 8 > self.end {
             return Err(self.cut());
         }
-        let head = need(view.u16(self.off))?;
+        let head = held(view.u16(self.off))?;
         let words = u32::from(head & 0xff);
         let size = if unit == 8 { (words + 1) * 8 } else { (words + 2) * 4 };
         if self.off + size > self.end {
@@ -123,7 +123,7 @@ impl Chain {
         if self.off + 8 > self.end {
             return Err(self.cut());
         }
-        let kind = need(view.u16(self.off + 2))?;
+        let kind = held(view.u16(self.off + 2))?;
         if kind >> 8 == 0 || kind >> 8 == 4 || kind & 0xff != 0 {
             return Err(Reason::SourceRoute);
         }
@@ -138,8 +138,8 @@ impl Chain {
         if self.off + 8 > self.end {
             return Err(Reason::Truncated);
         }
-        let head = need(view.u32(self.off))?;
-        let id = need(view.u32(self.off + 4))?;
+        let head = held(view.u32(self.off))?;
+        let id = held(view.u32(self.off + 4))?;
         self.next = (head >> 24) as u8;
         self.off += 8;
         let start = head & 0xfff8;

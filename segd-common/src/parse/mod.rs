@@ -57,6 +57,15 @@ pub(crate) fn reach<V: View>(view: &V, off: u32) -> Result<u32, Reason> {
     if off > MAX_OFF { Err(Reason::TooDeep) } else { Ok(view.meet(off)) }
 }
 
+/// A value of a header that the datagram holds: only depth can keep it from being read.
+#[inline(always)]
+pub(crate) fn held<T>(value: Option<T>) -> Result<T, Reason> {
+    match value {
+        Some(value) => Ok(value),
+        None => Err(Reason::TooDeep),
+    }
+}
+
 /// `Truncated`, unless there is a value.
 #[inline(always)]
 pub(crate) fn need<T>(value: Option<T>) -> Result<T, Reason> {

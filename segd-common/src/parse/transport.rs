@@ -1,10 +1,10 @@
 //! Ports and flags: TCP, UDP, SCTP; ICMP has a room of its own.
 
-use super::{Span, icmp, need};
+use super::{Span, held, icmp};
 use crate::flow::FlowKey;
 use crate::packet::{Essential, Kind, Packet, Part, proto, tcp};
 use crate::reason::Reason;
-use crate::view::{MAX_OFF, View};
+use crate::view::View;
 
 #[inline(always)]
 pub(super) fn parse<V: View>(view: &V, span: Span, hop_limit: u8, packet: &mut Packet) -> Result<(), Reason> {
@@ -24,19 +24,18 @@ pub(super) fn parse<V: View>(view: &V, span: Span, hop_limit: u8, packet: &mut P
     }
 }
 
-/// Refuses a header of `size` bytes that the datagram does not hold, or that lies beyond what is read; a first fragment that
-/// small hides its ports.
+/// Refuses a header of `size` bytes that the datagram does not hold; a first fragment that small hides its ports.
 #[inline(always)]
 pub(super) fn hold(span: Span, size: u32, packet: &Packet) -> Result<(), Reason> {
     if span.off + size <= span.end {
-        return if span.off + size > MAX_OFF + 1 { Err(Reason::TooDeep) } else { Ok(()) };
+        return Ok(());
     }
     Err(if packet.fragment.part as u8 == Part::First as u8 { Reason::Fragment } else { Reason::Truncated })
 }
 
 #[inline(always)]
 fn ports<V: View>(view: &V, span: Span, packet: &mut Packet) -> Result<(), Reason> {
-    let ports = need(view.u32(span.off))?;
+    let ports = held(view.u32(span.off))?;
     packet.key.sport = (ports >> 16) as u16;
     packet.key.dport = ports as u16;
     packet.service = packet.key.dport;
@@ -47,8 +46,8 @@ fn ports<V: View>(view: &V, span: Span, packet: &mut Packet) -> Result<(), Reaso
 fn parse_tcp<V: View>(view: &V, span: Span, packet: &mut Packet) -> Result<(), Reason> {
     hold(span, 20, packet)?;
     ports(view, span, packet)?;
-    packet.seq = need(view.u32(span.off + 4))?;
-    let control = need(view.u16(span.off + 12))?;
+    packet.seq = held(view.u32(span.off + 4))?;
+    let control = held(view.u16(span.off + 12))?;
     let header = u32::from(control >> 12) * 4;
     if header < 20 {
         return Err(Reason::BadHeader);
@@ -80,7 +79,7 @@ pub(super) fn tcp_kind(flags: u8) -> Option<Kind> {
 fn parse_udp<V: View>(view: &V, span: Span, packet: &mut Packet) -> Result<(), Reason> {
     hold(span, 8, packet)?;
     ports(view, span, packet)?;
-    let length = u32::from(need(view.u16(span.off + 4))?);
+    let length = u32::from(held(view.u16(span.off + 4))?);
     let whole = packet.fragment.part as u8 == Part::Whole as u8;
     // A super-packet of the stack carries the length of all its segments, which may not fit the field.
     if length < 8 || (whole && length > span.end - span.off) {

@@ -227,7 +227,8 @@ impl World {
             ends.src = End { zone: Who::Unzoned, failsafe: false };
             origin = Some(Who::Unzoned);
         }
-        let midstream = matches!(seen.kind, Kind::Segment | Kind::Answer) && !self.adopting;
+        // The answer to a query is never adopted: who asked asks again.
+        let midstream = seen.kind == Kind::Answer || (seen.kind == Kind::Segment && !self.adopting);
         // Where nothing is dropped yet, connections that a rule allows are taken in from their middle at any time.
         let watched = seen.kind == Kind::Segment && self.policy.is_watched(ends.src.zone, ends.dst.zone);
         if midstream && !watched {
