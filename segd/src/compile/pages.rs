@@ -1,8 +1,9 @@
 //! The store that the compiler lays pages in: equal pages are one, and a page only points to pages laid before it. Page
 //! numbers in it are those of the host; [`relocated`] turns a page's into others.
 
-use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
 
+use hashbrown::HashTable;
 use segd_common::image::{Locator, PAGE_RECORDS, PAGE_WORDS, Page, RECORD_WORDS, Ref, rule_set, skip, slot};
 
 /// What the words of a page are, so that references in it can be found.
@@ -28,18 +29,26 @@ pub(super) type Record = [u32; RECORD_WORDS];
 pub(super) struct PageStore {
     pages: Vec<Page>,
     kinds: Vec<Kind>,
-    known: HashMap<(Kind, Page), u32>,
+    /// Places in `pages`, found by what stands there: a copy of each page as its key would double the whole.
+    known: HashTable<u32>,
+    hasher: RandomState,
 }
 
 impl PageStore {
     /// The number of this page.
     pub(super) fn add(&mut self, kind: Kind, page: &Page) -> u32 {
-        let Self { pages, kinds, known } = self;
-        *known.entry((kind, *page)).or_insert_with(|| {
-            pages.push(*page);
-            kinds.push(kind);
-            pages.len() as u32
-        })
+        let Self { pages, kinds, known, hasher } = self;
+        let same = |place: &u32| kinds[*place as usize] == kind && pages[*place as usize] == *page;
+        let wanted = hasher.hash_one((kind, page));
+        if let Some(place) = known.find(wanted, same) {
+            return place + 1;
+        }
+        let place = pages.len() as u32;
+        pages.push(*page);
+        kinds.push(kind);
+        let hash = |place: &u32| hasher.hash_one((kinds[*place as usize], &pages[*place as usize]));
+        known.insert_unique(wanted, place, hash);
+        place + 1
     }
 
     /// A table, or its leaf if that is all there is in it.

@@ -72,14 +72,20 @@ fn compile_and_test(
         .map_err(|error| Refusal::Failed(format!("cannot compile the policy: {error}")))?;
     // A policy is not at fault for somebody being cut off: its tests speak of it alone.
     let alone = if facts.cuts.is_empty() {
-        image.clone()
+        None
     } else {
         let facts = Facts { cuts: Vec::new(), ..facts.clone() };
-        compile(policy, &facts, &mut registry)
-            .map_err(|error| Refusal::Failed(format!("cannot compile the policy: {error}")))?
+        let image = compile(policy, &facts, &mut registry)
+            .map_err(|error| Refusal::Failed(format!("cannot compile the policy: {error}")))?;
+        Some(image)
     };
-    let compiled =
-        Compiled { policy, image: &alone, registry: &registry, now: facts.now, now_jiffies: facts.clock.jiffies };
+    let compiled = Compiled {
+        policy,
+        image: alone.as_ref().unwrap_or(&image),
+        registry: &registry,
+        now: facts.now,
+        now_jiffies: facts.clock.jiffies,
+    };
     let tests = claims::run(compiled);
     Ok((image, registry, tests))
 }
