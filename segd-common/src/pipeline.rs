@@ -13,7 +13,7 @@ use outcome::Next;
 pub use outcome::Outcome;
 
 use crate::control::Control;
-use crate::env::{Env, Pages};
+use crate::env::{Env, Inline, Pages};
 use crate::flow::{self, Birth, Found};
 use crate::image::Root;
 use crate::packet::{Essential, Kind, Packet, Part};
@@ -84,6 +84,8 @@ pub struct Work {
     pub at: Sighting,
     /// The packet.
     pub packet: Packet,
+    /// Where its addresses belong.
+    ends: Ends,
     /// What becomes of it.
     pub outcome: Outcome,
     /// The connection that it opens.
@@ -94,7 +96,13 @@ impl Work {
     /// Nothing seen yet.
     #[must_use]
     pub const fn new() -> Self {
-        Self { at: Sighting::NOWHERE, packet: Packet::EMPTY, outcome: Outcome::CLOSED, birth: Birth::new() }
+        Self {
+            at: Sighting::NOWHERE,
+            packet: Packet::EMPTY,
+            ends: Ends::NOWHERE,
+            outcome: Outcome::CLOSED,
+            birth: Birth::new(),
+        }
     }
 }
 
@@ -122,7 +130,7 @@ pub fn resume<E: Env>(env: &E, work: &mut Work) -> bool {
 
 #[inline(always)]
 fn finish<E: Env>(env: &E, refused: u8, work: &mut Work) -> bool {
-    let Work { at, packet, outcome, birth } = work;
+    let Work { at, packet, outcome, birth, .. } = work;
     let Some(context) = Context::new(env, at) else { return false };
     context.decide(packet, refused, birth, outcome);
     env.meet();
@@ -159,10 +167,13 @@ fn read_apart<V: View>(view: &V, framing: Framing, packet: &mut Packet) -> u8 {
 #[inline(always)]
 pub fn source_zone<V: View, E: Env>(env: &E, view: &V, framing: Framing, work: &mut Work) -> u16 {
     let packet = &mut work.packet;
-    packet.clear();
-    let _ = parse::parse(view, framing, packet);
+    if parse::plain(view, framing, packet).is_none() {
+        packet.clear();
+        let _ = parse::parse(view, framing, packet);
+    }
+    env.meet();
     let root = env.control().and_then(|control| control.root(env.now()));
-    root.map_or(crate::image::zone::UNZONED, |root| root.place(env, packet.key.src).zone())
+    root.map_or(crate::image::zone::UNZONED, |root| root.place(&Inline(env), packet.key.src).zone())
 }
 
 impl<'a, E: Env> Context<'a, E> {
@@ -219,12 +230,21 @@ impl<'a, E: Env> Context<'a, E> {
         } else {
             flow::find(self.env, &packet.key, packet.key.hash(self.control.seed), self.control.bucket_mask)
         };
-        self.judge_found(self.env, packet, found, outcome);
+        let mut ends = Ends::NOWHERE;
+        self.judge_found(self.env, packet, found, &mut ends, outcome);
     }
 
-    /// What is asked of every packet that has ports, given its connection. `pages` says how the image is walked.
+    /// What is asked of every packet that has ports, given its connection. `pages` says how the image is walked; `ends` is room
+    /// for the packet's.
     #[inline(always)]
-    fn judge_found<P: Pages>(&self, pages: &P, packet: &Packet, found: Option<Found<'a>>, outcome: &mut Outcome) {
+    fn judge_found<P: Pages>(
+        &self,
+        pages: &P,
+        packet: &Packet,
+        found: Option<Found<'a>>,
+        ends: &mut Ends,
+        outcome: &mut Outcome,
+    ) {
         // What is essential is so whatever connection there is between its ends.
         if let Some(found) = found
             && packet.essential as u8 == Essential::No as u8
@@ -232,20 +252,25 @@ impl<'a, E: Env> Context<'a, E> {
         {
             return;
         }
-        let ends = Ends::lookup(self, pages, packet);
+        *ends = Ends::lookup(self, pages, packet);
+        self.env.meet();
         if let Err(reason) = ends.check(self, pages, packet) {
-            *outcome = Outcome::deny(&ends, reason);
+            *outcome = Outcome::deny(ends, reason);
             return;
         }
         if ends.essential(self, packet) {
-            *outcome = Outcome::essential(&ends);
+            *outcome = Outcome::essential(ends);
             return;
         }
         match (found, packet.kind) {
-            (_, Kind::Arp) => *outcome = Outcome::deny(&ends, Reason::UnsupportedEthertype),
+            (_, Kind::Arp) => *outcome = Outcome::deny(ends, Reason::UnsupportedEthertype),
             (_, Kind::IcmpError) => outcome.next = Next::Related,
             (Some(found), _) if found.flow.live(self.now, self.control.hz) => outcome.next = Next::Again,
-            _ => self.open(pages, packet, &ends.before_translation(self.at), outcome),
+            _ => {
+                *ends = ends.before_translation(self.at);
+                self.env.meet();
+                self.open(pages, packet, ends, outcome);
+            }
         }
     }
 

@@ -9,7 +9,7 @@ use crate::policy::is_failsafe;
 use crate::reason::Reason;
 
 /// Where the packet's addresses belong.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 #[repr(align(8))]
 pub(crate) struct Ends {
     /// Sender.

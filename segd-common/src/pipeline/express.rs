@@ -23,7 +23,8 @@ pub enum Express {
 /// Takes a packet the short way. `work.at` is the caller's to fill in.
 #[inline(always)]
 pub fn express<V: View, E: Env>(env: &E, view: &V, work: &mut Work) -> Express {
-    let Work { at, packet, outcome, .. } = work;
+    env.meet();
+    let Work { at, packet, ends, outcome, .. } = work;
     if at.interface == 0 || parse::plain(view, at.framing, packet).is_none() {
         return Express::Whole;
     }
@@ -36,7 +37,7 @@ pub fn express<V: View, E: Env>(env: &E, view: &V, work: &mut Work) -> Express {
         Glance::Nothing => None,
         Glance::Unclear => return Express::Whole,
     };
-    context.judge_found(&Inline(env), packet, found, outcome);
+    context.judge_found(&Inline(env), packet, found, ends, outcome);
     env.meet();
     if outcome.next as u8 != Next::Done as u8 || context.may_adopt(packet, outcome) {
         return Express::Judged;
