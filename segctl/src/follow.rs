@@ -2,6 +2,7 @@
 //! cleanly at Ctrl-C.
 
 use serde::de::DeserializeOwned;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::client::Stream;
 use crate::failure::Failure;
@@ -37,12 +38,16 @@ impl Cutter {
 pub(crate) struct Objects {
     stream: Stream,
     cutter: Cutter,
+    /// Listens from the beginning: a Ctrl-C that comes while an object is shown is not lost.
+    interrupt: Signal,
 }
 
 impl Objects {
     /// Reads this body.
-    pub(crate) fn new(stream: Stream) -> Self {
-        Self { stream, cutter: Cutter::default() }
+    pub(crate) fn new(stream: Stream) -> Result<Self, Failure> {
+        let interrupt = signal(SignalKind::interrupt())
+            .map_err(|error| Failure::Broken { doing: "listening for Ctrl-C".into(), said: error.to_string() })?;
+        Ok(Self { stream, cutter: Cutter::default(), interrupt })
     }
 
     /// The next object; none at the end or at Ctrl-C.
@@ -56,7 +61,7 @@ impl Objects {
                     Some(bytes) => self.cutter.push(&bytes),
                     None => return Ok(Next::End),
                 },
-                _ = tokio::signal::ctrl_c() => return Ok(Next::Stopped),
+                _ = self.interrupt.recv() => return Ok(Next::Stopped),
             }
             if self.cutter.rest.len() > LONGEST {
                 return Err(unreadable("a line without an end"));

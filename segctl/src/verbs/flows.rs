@@ -63,7 +63,7 @@ impl Args {
 
 /// Shows what there is, and with `-f` what comes.
 pub(crate) async fn run(args: Args, session: &Session) -> anyhow::Result<ExitCode> {
-    let mut objects = Objects::new(session.client.stream(args.call()).await?);
+    let mut objects = Objects::new(session.client.stream(args.call()).await?)?;
     if args.follow { follow(&mut objects, session).await } else { list(&args, &mut objects, session).await }
 }
 
