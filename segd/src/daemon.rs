@@ -123,7 +123,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 }
 
 /// The links and addresses that are there: all links come first, then all addresses.
-async fn take_stock(watcher: &mut Watcher) -> anyhow::Result<Machine> {
+pub(crate) async fn take_stock(watcher: &mut Watcher) -> anyhow::Result<Machine> {
     let mut machine = Machine::default();
     loop {
         let change = watcher.next().await?;

@@ -22,6 +22,7 @@ use crate::metrics::Scrape;
 use crate::seen::Seen;
 
 mod acting;
+mod arm;
 mod change;
 mod claims;
 mod confirm;
@@ -52,6 +53,7 @@ mod views;
 mod writer;
 
 pub use acting::Acting;
+pub use arm::{Armed, arm};
 pub use events::{Followed, Follower};
 pub use guarding::Machine;
 pub use judge::check;
