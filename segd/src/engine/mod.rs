@@ -121,6 +121,12 @@ impl Engine {
         self.core().health()
     }
 
+    /// Whether a restart could help: the daemon can't do its work, or the kernel enforces something else than it was told. An
+    /// interface that somebody else holds is no reason, for the next daemon would not get it either.
+    pub fn is_vital(&self) -> bool {
+        self.core().follows_the_kernel()
+    }
+
     /// What the metrics show.
     pub fn scrape(&self) -> Result<Scrape, Refusal> {
         self.core().scrape()
