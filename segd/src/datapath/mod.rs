@@ -262,7 +262,7 @@ impl Datapath {
     /// This build has none.
     pub fn build() -> Result<String, DatapathError> {
         let digest = Sha256::digest(object::object()?);
-        Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+        Ok(digest.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}")))
     }
 
     /// Guards an interface: tells the programs of it, then attaches them. What another hook held before is let go last.

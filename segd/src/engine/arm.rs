@@ -66,7 +66,7 @@ pub fn arm(state: &Path, bpffs: &Path, machine: &Machine) -> Result<Armed, Start
             match other {
                 Ok(None) => {}
                 Ok(Some(_)) => {
-                    tracing::warn!("the compiled policy is of another build of segd; its text is compiled anew")
+                    tracing::warn!("the compiled policy is of another build of segd; its text is compiled anew");
                 }
                 Err(error) => tracing::warn!("{error}; the policy's text is compiled anew"),
             }

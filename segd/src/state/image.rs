@@ -58,7 +58,7 @@ impl TryFrom<&Selector> for InterfaceSelector {
 impl StateDir {
     /// Keeps a compiled policy, in the place of the one before.
     pub fn save_image(&self, header: &Header, image: &Laid) -> Result<(), FileError> {
-        let mut rest = serde_json::to_vec(header).expect("names and numbers always have a JSON form");
+        let mut rest = serde_json::json!(header).to_string().into_bytes();
         rest.push(b'\n');
         rest.extend(image.to_bytes());
         let mut text = digest(&rest).into_bytes();
