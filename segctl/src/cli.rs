@@ -8,8 +8,8 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use crate::client::Client;
 use crate::screen::{Format, Screen};
 use crate::verbs::{
-    allow, apply, check, completions, confirm, diff, explain, extend, flows, history, interfaces, man, matrix, pairs,
-    quarantine, reload, report, revoke, rules, selftest, services, status, suggest, top, zones,
+    allow, apply, check, completions, confirm, diff, doctor, explain, extend, flows, history, interfaces, man, matrix,
+    pairs, quarantine, reload, report, revoke, rules, selftest, services, status, suggest, top, zones,
 };
 
 const EXIT_STATUS: &str = "\
@@ -70,6 +70,7 @@ enum Verb {
     Matrix(matrix::Args),
     Top(top::Args),
     Selftest(selftest::Args),
+    Doctor(doctor::Args),
     Suggest(suggest::Args),
     Report(report::Args),
     Reload(reload::Args),
@@ -114,6 +115,7 @@ impl Cli {
             Verb::Matrix(args) => matrix::run(&args, &session).await,
             Verb::Top(args) => top::run(&args, &session).await,
             Verb::Selftest(args) => selftest::run(&args, &session).await,
+            Verb::Doctor(args) => doctor::run(&args, &session).await,
             Verb::Suggest(args) => suggest::run(&args, &session).await,
             Verb::Report(args) => report::run(&args, &session).await,
             Verb::Reload(_) => reload::run(&session).await,

@@ -38,10 +38,21 @@ pub(crate) enum Command {
     /// Check a zone file and its drop-ins, and run its tests; changes nothing and needs no privileges
     #[command(after_help = "Examples:\n  segd check\n  segd check ./zones.yaml")]
     Check(Check),
+    /// Put the policy that was last in force in force again, before any daemon runs; for the boot, reads no zone file
+    #[command(after_help = ARM_EXAMPLES)]
+    Arm(Arm),
     /// Take enforcement off: programs, pins and counters; refused while a daemon is at work there
     #[command(after_help = "Examples:\n  segd unload\n  segd unload --bpffs /sys/fs/bpf/segd-lab")]
     Unload(Unload),
 }
+
+const ARM_EXAMPLES: &str = "\
+Examples:
+  segd arm
+  segd arm --state-dir /var/lib/segd-lab --bpffs /sys/fs/bpf/segd-lab
+
+It changes nothing where a policy is in force already. `segd run` takes over what it put there.
+Exit status: 0 a policy is in force, or none was ever kept; 1 failed; 4 not permitted; 5 the policy is invalid.";
 
 const RUN_EXAMPLES: &str = "\
 Examples:
@@ -82,6 +93,17 @@ pub(crate) struct Check {
     /// Zone file; zones.d/*.yaml beside it is merged in
     #[arg(value_name = "FILE", default_value = CONFIG)]
     pub(crate) file: PathBuf,
+}
+
+/// `segd arm`
+#[derive(Debug, Args)]
+pub(crate) struct Arm {
+    /// Where the daemon keeps the compiled policy
+    #[arg(long, value_name = "DIR", default_value = STATE_DIR)]
+    pub(crate) state_dir: PathBuf,
+    /// Pins of the instance
+    #[arg(long, value_name = "DIR", default_value = BPFFS)]
+    pub(crate) bpffs: PathBuf,
 }
 
 /// `segd unload`

@@ -102,7 +102,15 @@ async fn attend(engine: Arc<Engine>, mut watcher: Watcher, mut signals: Signals)
             _ = signals.interrupt.recv() => return Ok(()),
             // A refusal is counted and logged by the engine; the policy in force stays.
             _ = signals.reload.recv() => drop(blocking(move || engine.by(Who::daemon()).reload()).await?),
-            _ = ticks.tick() => blocking(move || engine.tick()).await?,
+            _ = ticks.tick() => {
+                let vital = blocking(move || {
+                    engine.tick();
+                    engine.is_vital()
+                });
+                if vital.await? {
+                    tell_alive();
+                }
+            }
             change = watcher.next() => match change {
                 Ok(change) => {
                     let changes = gather(&mut watcher, change).await;
@@ -123,7 +131,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 }
 
 /// The links and addresses that are there: all links come first, then all addresses.
-async fn take_stock(watcher: &mut Watcher) -> anyhow::Result<Machine> {
+pub(crate) async fn take_stock(watcher: &mut Watcher) -> anyhow::Result<Machine> {
     let mut machine = Machine::default();
     loop {
         let change = watcher.next().await?;
@@ -157,6 +165,16 @@ impl Signals {
             terminate: on(SignalKind::terminate())?,
             interrupt: on(SignalKind::interrupt())?,
         })
+    }
+}
+
+/// The service manager's watchdog, where it has one: a daemon that hangs, or that has lost hold of the kernel, does not get
+/// here, and is started anew.
+fn tell_alive() {
+    if sd_notify::watchdog_enabled().is_some()
+        && let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Watchdog])
+    {
+        tracing::warn!("cannot tell the service manager's watchdog: {error}");
     }
 }
 

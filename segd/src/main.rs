@@ -5,10 +5,11 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Parser;
 use segd::config::{load, read_sources};
-use segd::engine::{self, StartError, Unloaded};
+use segd::engine::{self, Armed, StartError, Unloaded};
+use segd::interfaces::Watcher;
 use tracing::level_filters::LevelFilter;
 
-use crate::cli::{Check, Cli, Command, Unload};
+use crate::cli::{Arm, Check, Cli, Command, Unload};
 
 mod cli;
 mod daemon;
@@ -37,6 +38,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             outcome.map(|()| ExitCode::SUCCESS)
         }
         Command::Check(options) => Ok(check(&options)),
+        Command::Arm(options) => arm(&options),
         Command::Unload(options) => unload(&options),
     }
 }
@@ -86,6 +88,26 @@ fn check(options: &Check) -> ExitCode {
     }
     println!("{}: in order; {} of its own tests passed", options.file.display(), report.tests.len());
     ExitCode::SUCCESS
+}
+
+fn arm(options: &Arm) -> anyhow::Result<ExitCode> {
+    log_to_stderr(LevelFilter::WARN);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let machine = runtime.block_on(async { daemon::take_stock(&mut Watcher::open()?).await })?;
+    match engine::arm(&options.state_dir, &options.bpffs, &machine)? {
+        Armed::Now { generation, enforced, open } => {
+            println!("generation {generation} is in force on {enforced} of {} interfaces", enforced + open.len());
+            for (name, why) in open {
+                eprintln!("segd: interface {name} is not guarded: {why}");
+            }
+        }
+        Armed::Already => println!("a policy is in force in {} already; nothing was changed", options.bpffs.display()),
+        Armed::Nothing => println!(
+            "no policy was ever in force by {}; nothing is enforced until segd runs (segd run)",
+            options.state_dir.display()
+        ),
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn unload(options: &Unload) -> anyhow::Result<ExitCode> {

@@ -103,7 +103,7 @@ fn a_metrics_port_that_a_stranger_has_and_a_folder_that_is_no_bpffs_are_named_be
 fn without_its_capabilities_it_says_which_and_exits_with_four() -> Result<()> {
     needs_root!();
     let lab = Lab::prepared(ledger())?;
-    for (lacks, words) in [("-bpf", "CAP_BPF"), ("-net_admin", "CAP_NET_ADMIN")] {
+    for (lacks, words) in [("-bpf", "CAP_BPF"), ("-net_admin", "CAP_NET_ADMIN"), ("-perfmon", "CAP_PERFMON")] {
         let without = ["setpriv", "--bounding-set", lacks];
         refused(&run(&lab, &without, &[])?, 4, &[words, "start it as root"]);
     }

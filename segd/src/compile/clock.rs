@@ -1,11 +1,13 @@
 //! The two clocks: what people write and what the kernel counts. It never asks either of them.
 
 use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
 
 const NANOS: i128 = 1_000_000_000;
 
 /// One moment in both clocks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Clock {
     /// Jiffies of a second.
     pub hz: u32,

@@ -5,20 +5,16 @@ use std::sync::Arc;
 use segd_common::env::Pages;
 use segd_common::image::{Page, Root};
 
+use super::laid::Laid;
 use super::marks::Marks;
-use super::pages::{Kind, Moves, PageStore, relocated};
+use super::pages::PageStore;
 use super::plan::Plan;
 use super::question::{Answer, Question, answer};
-
-/// Page numbers that fit into a locator.
-const PAGE_LIMIT: u32 = 1 << 25;
 
 /// A compiled policy. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Image {
-    pages: Arc<HostPages>,
-    kinds: Arc<[Kind]>,
-    root: Root,
+    laid: Laid,
     plan: Arc<Plan>,
     marks: Arc<Marks>,
 }
@@ -47,68 +43,37 @@ pub struct NoRoom {
 
 impl Image {
     pub(super) fn new(store: PageStore, root: Root, plan: Plan, marks: Marks) -> Self {
-        let (pages, kinds) = store.into_pages();
-        Self {
-            pages: Arc::new(HostPages(pages)),
-            kinds: kinds.into(),
-            root,
-            plan: Arc::new(plan),
-            marks: Arc::new(marks),
-        }
+        Self { laid: Laid::new(store, root), plan: Arc::new(plan), marks: Arc::new(marks) }
+    }
+
+    /// What of it the kernel needs.
+    #[must_use]
+    pub const fn laid(&self) -> &Laid {
+        &self.laid
     }
 
     /// How many pages it takes at the most; pages that are already there are shared.
     #[must_use]
     pub fn page_count(&self) -> u32 {
-        self.kinds.len() as u32
+        self.laid.page_count()
     }
 
     /// The pages as they are in memory, for the packet path's own functions.
     #[must_use]
     pub fn pages(&self) -> &HostPages {
-        &self.pages
+        self.laid.pages()
     }
 
     /// The root over [`Image::pages`]; its generation is 0.
     #[must_use]
     pub const fn root(&self) -> &Root {
-        &self.root
+        self.laid.root()
     }
 
     /// What becomes of a new connection at `now` (jiffies).
     #[must_use]
     pub fn answer(&self, question: &Question, now: u64) -> Answer {
-        answer(&*self.pages, &self.root, question, now)
-    }
-
-    /// Places the image elsewhere. `room` is called once for each page, children before parents, with the page as it will
-    /// stand there; it returns that page's number, which is the number of an equal page where there is one, and is never 0.
-    /// The root's generation is left 0 for the caller.
-    ///
-    /// # Errors
-    /// `room` had none.
-    pub fn place(&self, mut room: impl FnMut(&Page) -> Option<u32>) -> Result<Root, NoRoom> {
-        let mut numbers = vec![0];
-        for (page, kind) in self.pages.0.iter().zip(self.kinds.iter()) {
-            let moved = relocated(page, *kind, &Moves(&numbers));
-            let number = room(&moved).filter(|number| (1..PAGE_LIMIT).contains(number));
-            numbers.push(number.ok_or(NoRoom { needed: self.page_count(), placed: numbers.len() as u32 - 1 })?);
-        }
-        Ok(self.moved_root(&Moves(&numbers)))
-    }
-
-    fn moved_root(&self, moves: &Moves<'_>) -> Root {
-        let Root { generation, v4, v6, pairs, seen, failsafe, flags, essentials } = self.root;
-        Root {
-            generation,
-            v4: moves.value(v4),
-            v6: moves.value(v6),
-            pairs: moves.located(pairs),
-            seen: moves.value(seen),
-            failsafe: moves.locator(failsafe),
-            flags,
-            essentials,
-        }
+        answer(self.pages(), self.root(), question, now)
     }
 
     pub(super) fn plan(&self) -> &Plan {

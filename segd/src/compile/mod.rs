@@ -8,6 +8,7 @@ mod cuts;
 mod facts;
 mod first;
 mod image;
+mod laid;
 mod marks;
 mod matrix;
 mod pages;
@@ -29,6 +30,7 @@ pub use cuts::{Cut, Whom};
 
 pub use facts::{Facts, InterfaceFact};
 pub use image::{HostPages, Image, NoRoom};
+pub use laid::{Laid, NotLaid};
 pub use question::{Answer, Question, answer, single};
 pub use registry::{BrokenRegistry, Freed, Registry};
 

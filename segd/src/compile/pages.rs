@@ -21,6 +21,19 @@ pub(super) enum Kind {
     Slots,
 }
 
+impl Kind {
+    /// All of them; a kind's place is the number by which it is written down.
+    const ALL: [Self; 5] = [Self::Values, Self::Locators, Self::Skips, Self::RuleSets, Self::Slots];
+
+    pub(super) fn number(self) -> u8 {
+        Self::ALL.iter().position(|kind| *kind == self).unwrap_or(Self::ALL.len()) as u8
+    }
+
+    pub(super) fn of(number: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(number)).copied()
+    }
+}
+
 /// The words of a record.
 pub(super) type Record = [u32; RECORD_WORDS];
 

@@ -39,6 +39,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 use segd_common::interface::Interface;
+use sha2::{Digest, Sha256};
 
 pub use attached::Enforced;
 pub use counters::{Counters, PairCounters, RuleCounters};
@@ -52,7 +53,7 @@ pub use sizes::Sizes;
 
 pub use crate::interfaces::Hook;
 
-use crate::compile::{self, Answer, Clock, Freed, Image, Question};
+use crate::compile::{self, Answer, Clock, Freed, Image, Laid, Question};
 use crate::interfaces::Link;
 use attached::Attached;
 use folders::Folders;
@@ -140,6 +141,14 @@ impl Datapath {
     /// # Errors
     /// The image finds no room; the old one stays in force.
     pub fn publish(&mut self, image: &Image) -> Result<u32, DatapathError> {
+        self.publish_laid(image.laid())
+    }
+
+    /// The same for an image that was kept.
+    ///
+    /// # Errors
+    /// As for [`Datapath::publish`].
+    pub fn publish_laid(&mut self, image: &Laid) -> Result<u32, DatapathError> {
         self.publish_with(image, None).map(|published| published.generation)
     }
 
@@ -149,7 +158,7 @@ impl Datapath {
     /// # Errors
     /// The images find no room together; the old one stays in force.
     pub fn publish_until(&mut self, image: &Image, fallback: Fallback<'_>) -> Result<Published, DatapathError> {
-        self.publish_with(image, Some(fallback))
+        self.publish_with(image.laid(), Some(fallback))
     }
 
     /// Lets the image in force hold for good.
@@ -160,7 +169,7 @@ impl Datapath {
         publish::confirm(&mut self.set, &mut self.placed)
     }
 
-    fn publish_with(&mut self, image: &Image, fallback: Option<Fallback<'_>>) -> Result<Published, DatapathError> {
+    fn publish_with(&mut self, image: &Laid, fallback: Option<Fallback<'_>>) -> Result<Published, DatapathError> {
         let published = self.place(image, fallback).inspect_err(|_| self.step_back())?;
         if matches!(self.moving, Moving::Leaving)
             && let Err(error) = self.leave()
@@ -171,7 +180,7 @@ impl Datapath {
     }
 
     /// Publishes into the set, and puts that in force if it was not yet.
-    fn place(&mut self, image: &Image, fallback: Option<Fallback<'_>>) -> Result<Published, DatapathError> {
+    fn place(&mut self, image: &Laid, fallback: Option<Fallback<'_>>) -> Result<Published, DatapathError> {
         let published = publish::publish(&mut self.set, &mut self.placed, image, fallback)?;
         if matches!(self.moving, Moving::Making(_)) {
             self.folders.commit()?;
@@ -240,6 +249,20 @@ impl Datapath {
         let free = (1..u16::MAX).find(|slot| !self.slots.values().any(|taken| taken == slot)).unwrap_or(0);
         self.slots.insert(ifindex, free);
         free
+    }
+
+    /// Gives an interface the number that an image that was kept knows it by.
+    pub fn keep_slot(&mut self, ifindex: u32, slot: u16) {
+        self.slots.insert(ifindex, slot);
+    }
+
+    /// What tells the kernel programs of this build from those of every other.
+    ///
+    /// # Errors
+    /// This build has none.
+    pub fn build() -> Result<String, DatapathError> {
+        let digest = Sha256::digest(object::object()?);
+        Ok(digest.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}")))
     }
 
     /// Guards an interface: tells the programs of it, then attaches them. What another hook held before is let go last.

@@ -10,7 +10,7 @@ use segd_common::image::{PAGE_WORDS, Page, Root};
 use super::DatapathError;
 use super::raw::{Mapping, wait_for_programs};
 use super::set::MapSet;
-use crate::compile::{Image, NoRoom};
+use crate::compile::{Image, Laid, NoRoom};
 
 /// What stands where in the image map. It knows pages by their hash and asks the map for the rest: a second copy of a large
 /// policy would weigh more than all else of the daemon.
@@ -94,13 +94,14 @@ pub struct Published {
 pub(super) fn publish(
     set: &mut MapSet,
     placed: &mut Placed,
-    image: &Image,
+    image: &Laid,
     fallback: Option<Fallback<'_>>,
 ) -> Result<Published, DatapathError> {
     let pages = set.image()?;
     let mut room = Room { pages: &pages, placed, added: HashSet::new() };
-    let laid =
-        room.lay(image).and_then(|own| Ok((own, fallback.map(|fallback| room.lay(fallback.image)).transpose()?)));
+    let laid = room
+        .lay(image)
+        .and_then(|own| Ok((own, fallback.map(|fallback| room.lay(fallback.image.laid())).transpose()?)));
     let (own, other) = match laid {
         Ok(laid) => laid,
         Err(no_room) => {
@@ -156,7 +157,7 @@ fn newest(control: &Control, carried: u32) -> u32 {
 }
 
 /// An image in its place: where it begins, and the pages that it uses.
-struct Laid {
+struct Place {
     root: Root,
     used: HashSet<u32>,
 }
@@ -170,7 +171,7 @@ struct Room<'a> {
 }
 
 impl Room<'_> {
-    fn lay(&mut self, image: &Image) -> Result<Laid, NoRoom> {
+    fn lay(&mut self, image: &Laid) -> Result<Place, NoRoom> {
         let mut used = HashSet::new();
         let root = image.place(|page| {
             let number = if let Some(number) = self.placed.find(self.pages, page) {
@@ -185,7 +186,7 @@ impl Room<'_> {
             used.insert(number);
             Some(number)
         })?;
-        Ok(Laid { root, used })
+        Ok(Place { root, used })
     }
 }
 

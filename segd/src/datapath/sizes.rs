@@ -1,10 +1,13 @@
 //! How large the maps are made. Fixed when they are made: a policy that outgrows them gets larger ones at the next start.
 
+use serde::{Deserialize, Serialize};
+
 use crate::compile::{Image, Registry};
 use crate::policy::Policy;
 
 /// Entries of the maps whose size depends on the policy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Sizes {
     /// Zones that the pair counters have room for; a power of two.
     pub zones: u32,

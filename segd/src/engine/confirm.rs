@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::judge::{Judged, Written, compiled};
 use super::refusal::Refusal;
-use super::writer::{Core, gather};
+use super::writer::{Core, gather, keep_image};
 use crate::api::types::{Applied, ApplyRequest, PendingView, PolicyText};
 use crate::compile::{Facts, Question};
 use crate::history::Who;
@@ -126,6 +126,11 @@ impl Core {
         file::replace(&beside(&self.config, "previous"), old.as_bytes(), 0o644)?;
         self.forget_pending();
         self.keep_last_good();
+        let policy = &self.force.written.policy;
+        match compiled(policy, &self.force.facts, &self.registry) {
+            Ok(Judged { image, sizes, .. }) => keep_image(&self.state, policy, &image, &self.force.facts, sizes),
+            Err(refusal) => tracing::error!("the next boot begins with the policy before this one: {refusal}"),
+        }
         self.note_names();
         tracing::info!("generation {} is confirmed", self.force.generation);
         Ok(self.applied())

@@ -22,6 +22,7 @@ use crate::metrics::Scrape;
 use crate::seen::Seen;
 
 mod acting;
+mod arm;
 mod change;
 mod claims;
 mod confirm;
@@ -52,6 +53,7 @@ mod views;
 mod writer;
 
 pub use acting::Acting;
+pub use arm::{Armed, arm};
 pub use events::{Followed, Follower};
 pub use guarding::Machine;
 pub use judge::check;
@@ -117,6 +119,12 @@ impl Engine {
     /// What keeps this machine from being guarded; empty when the kernel says that all is well.
     pub fn health(&self) -> Vec<Amiss> {
         self.core().health()
+    }
+
+    /// Whether a restart could help: the daemon can't do its work, or the kernel enforces something else than it was told. An
+    /// interface that somebody else holds is no reason, for the next daemon would not get it either.
+    pub fn is_vital(&self) -> bool {
+        self.core().follows_the_kernel()
     }
 
     /// What the metrics show.

@@ -42,7 +42,7 @@ pub enum StartError {
     #[error("{0}")]
     Policy(Refusal),
     /// The process may not do what a daemon has to.
-    #[error("segd run needs {0}; start it as root, or give its service these capabilities")]
+    #[error("segd needs {0}; start it as root, or give its service these capabilities")]
     NotPermitted(String),
     /// The folder of the pins is not usable.
     #[error("cannot make {path}: {source}; is a bpffs mounted there? (mount -t bpf bpf /sys/fs/bpf)")]
@@ -173,7 +173,7 @@ impl Engine {
 }
 
 /// Compiles and tests the policy before the kernel is touched, and finds out how much room it needs there.
-fn rehearse(
+pub(super) fn rehearse(
     written: &Written,
     machine: &Machine,
     registry: &Registry,
@@ -240,7 +240,7 @@ fn lock_idle(folder: &Path) -> Result<Option<Lock>, StartError> {
 }
 
 /// Looks at the folder, or where it is going to be made.
-fn on_bpffs(folder: &Path) -> Result<(), StartError> {
+pub(super) fn on_bpffs(folder: &Path) -> Result<(), StartError> {
     let absolute = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
     let there = absolute.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
     let failed = |source| StartError::Pins { path: folder.to_owned(), source };
@@ -255,13 +255,13 @@ fn on_bpffs(folder: &Path) -> Result<(), StartError> {
 }
 
 /// Whether something is in force there. A set that was being made when its daemon ended never was.
-fn is_pinned(bpffs: &Path) -> bool {
+pub(super) fn is_pinned(bpffs: &Path) -> bool {
     let in_force = |entry: fs::DirEntry| !Datapath::is_unfinished(&entry.file_name());
     fs::read_dir(bpffs).is_ok_and(|entries| entries.flatten().any(in_force))
 }
 
 /// The instance's nftables tables are named after its folder of pins, which no two daemons share.
-fn instance(bpffs: &Path) -> Result<Instance, InstanceError> {
+pub(super) fn instance(bpffs: &Path) -> Result<Instance, InstanceError> {
     let absolute = std::path::absolute(bpffs).unwrap_or_else(|_| bpffs.to_owned());
     let word: String = absolute
         .to_string_lossy()
@@ -276,9 +276,10 @@ fn instance(bpffs: &Path) -> Result<Instance, InstanceError> {
 const BPF_FS_MAGIC: libc::__fsword_t = 0xcafe_4a11;
 
 /// Capability numbers of `linux/capability.h`.
-const CAPABILITIES: [(u8, &str); 2] = [(12, "CAP_NET_ADMIN"), (39, "CAP_BPF")];
+/// Without `CAP_PERFMON` the verifier refuses the programs: they keep parts of pointers to packets.
+const CAPABILITIES: [(u8, &str); 3] = [(12, "CAP_NET_ADMIN"), (38, "CAP_PERFMON"), (39, "CAP_BPF")];
 
-fn may_start() -> Result<(), StartError> {
+pub(super) fn may_start() -> Result<(), StartError> {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
     // Where /proc does not tell, the kernel's own refusal will.

@@ -60,12 +60,18 @@ impl Core {
         self.guarded().into_iter().map(interface_status).collect()
     }
 
+    /// Whether the kernel enforces what was published, or what that falls back to.
+    pub(super) fn follows_the_kernel(&self) -> bool {
+        let generation = self.kernel.generation();
+        let gone_back = self.pending.as_ref().is_some_and(|pending| pending.fallback == generation);
+        generation == self.force.generation || gone_back
+    }
+
     /// What keeps this machine from being guarded by the policy in force; empty when the kernel says that it is.
     pub(super) fn health(&self) -> Vec<Amiss> {
         let generation = self.kernel.generation();
         let mut amiss = Vec::new();
-        let gone_back = self.pending.as_ref().is_some_and(|pending| pending.fallback == generation);
-        if generation != self.force.generation && !gone_back {
+        if !self.follows_the_kernel() {
             amiss.push(Amiss {
                 what: format!(
                     "the kernel enforces generation {generation}, not {} as was published",

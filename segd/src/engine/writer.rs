@@ -12,12 +12,13 @@ use super::kernel::Kernel;
 use super::names::Names;
 use super::refusal::{Refusal, fault_views};
 use crate::api::types::{Applied, PolicyText};
-use crate::compile::{Clock, Facts, InterfaceFact, Registry};
+use crate::compile::{Clock, Facts, Image, InterfaceFact, Registry};
 use crate::config::{Source, read_sources};
-use crate::datapath::{Fallback, Published};
+use crate::datapath::{Datapath, Fallback, Published, Sizes};
 use crate::history::{History, Who};
 use crate::interfaces::{Admission, Change, Guard};
 use crate::policy::Policy;
+use crate::state::image::Header;
 use crate::state::quarantine::Quarantine;
 use crate::state::{LastGood, StateDir};
 
@@ -81,9 +82,10 @@ impl Core {
         let history = History::new(state.path());
         let before = state.load_last_good().map(|last| (last.digest, last.generation));
         let facts = gather(kernel.as_mut(), &machine, &written.policy, &quarantine);
-        let Judged { image, registry, tests, sizes: _ } = judge(&written.policy, &facts, &registry)?;
+        let Judged { image, registry, tests, sizes } = judge(&written.policy, &facts, &registry)?;
         state.save_registry(&registry).map_err(|error| Refusal::Failed(error.to_string()))?;
         let generation = kernel.publish(&image).map_err(|error| Refusal::Failed(error.to_string()))?;
+        keep_image(&state, &written.policy, &image, &facts, sizes);
         tracing::info!("generation {generation} is in force; {tests} of its own tests passed");
         let force = InForce {
             written,
@@ -142,7 +144,7 @@ impl Core {
         let facts = gather(self.kernel.as_mut(), &self.machine, &written.policy, &self.quarantine);
         let judged = judge(&written.policy, &facts, &self.registry)?;
         let tests = judged.tests;
-        self.publish(judged, facts)?;
+        self.publish(judged, facts, &written.policy)?;
         if let Err(refusal) = install() {
             self.pending = None;
             self.republish();
@@ -167,7 +169,7 @@ impl Core {
     }
 
     /// The numbers are kept before the kernel counts by them.
-    fn publish(&mut self, judged: Judged, facts: Facts) -> Result<(), Refusal> {
+    fn publish(&mut self, judged: Judged, facts: Facts, policy: &Policy) -> Result<(), Refusal> {
         let fallback = self.fallback(&judged)?;
         let Judged { image, mut registry, tests: _, mut sizes } = judged;
         if let Some((old, _)) = &fallback {
@@ -185,6 +187,9 @@ impl Core {
             }
             None => self.kernel.publish(&image).map(|generation| Published { generation, fallback: None }),
         });
+        if published.is_ok() && fallback.is_none() {
+            keep_image(&self.state, policy, &image, &facts, sizes);
+        }
         drop((image, fallback));
         let Published { generation, fallback } = published.map_err(|error| Refusal::Failed(error.to_string()))?;
         if let (Some(pending), Some(fallback)) = (&mut self.pending, fallback) {
@@ -281,9 +286,10 @@ impl Core {
 
     /// The same, for a caller that wants to know how it went.
     pub(super) fn publish_again(&mut self) -> Result<(), Refusal> {
-        let facts = gather(self.kernel.as_mut(), &self.machine, &self.force.written.policy, &self.quarantine);
-        let judged = super::judge::compiled(&self.force.written.policy, &facts, &self.registry)?;
-        self.publish(judged, facts)
+        let policy = self.force.written.policy.clone();
+        let facts = gather(self.kernel.as_mut(), &self.machine, &policy, &self.quarantine);
+        let judged = super::judge::compiled(&policy, &facts, &self.registry)?;
+        self.publish(judged, facts, &policy)
     }
 
     pub(super) fn guard_interfaces(&mut self) {
@@ -291,7 +297,7 @@ impl Core {
         let wishes = Wishes {
             selectors: &policy.interfaces,
             ports_are_closed: self.fallback.as_ref().is_some_and(Guard::covers_bridges),
-            by_interface: policy.zones.iter().any(|zone| !zone.interfaces.is_empty()),
+            by_interface: policy.binds_sources(),
         };
         self.guards.sync(self.kernel.as_mut(), &self.machine, &wishes);
         let admission = self.admission();
@@ -334,6 +340,19 @@ fn give_back_memory() {
     unsafe {
         libc::malloc_trim(0)
     };
+}
+
+/// Keeps what the next boot puts in force before a daemon runs. That an older one is kept instead is told, and stops nobody.
+pub(super) fn keep_image(state: &StateDir, policy: &Policy, image: &Image, facts: &Facts, sizes: Sizes) {
+    // A build without kernel programs enforces nothing that could be kept.
+    let Ok(build) = Datapath::build() else { return };
+    let interfaces = facts.interfaces.iter().map(|fact| (fact.name.clone(), fact.slot)).collect();
+    let selectors = policy.interfaces.iter().map(Into::into).collect();
+    let by_interface = policy.binds_sources();
+    let header = Header { build, clock: facts.clock, sizes, interfaces, selectors, by_interface };
+    if let Err(error) = state.save_image(&header, image.laid()) {
+        tracing::error!("the policy is in force, but the next boot begins with the one before it: {error}");
+    }
 }
 
 /// Sources as they go over the socket and into the state folder.

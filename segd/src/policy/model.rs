@@ -36,6 +36,14 @@ pub struct Policy {
     pub tests: Vec<(Place, PolicyTest)>,
 }
 
+impl Policy {
+    /// Whether sources of some zone may be seen on some interfaces only.
+    #[must_use]
+    pub fn binds_sources(&self) -> bool {
+        self.zones.iter().any(|zone| !zone.interfaces.is_empty())
+    }
+}
+
 /// Whether what no rule allows is dropped or only reported.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

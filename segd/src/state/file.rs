@@ -1,7 +1,7 @@
 //! Files that are there whole or not at all: written beside, synced, renamed, and the folder synced. Knows nothing of
 //! what is in them.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File, Metadata, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
@@ -33,7 +33,7 @@ impl Prepared {
             temporary.write_all(text)?;
             let permissions = match fs::metadata(path) {
                 Ok(there) => {
-                    chown(temporary.path(), Some(there.uid()), Some(there.gid()))?;
+                    keep_owner(temporary.path(), &there)?;
                     there.permissions()
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Permissions::from_mode(mode),
@@ -52,6 +52,14 @@ impl Prepared {
         let persisted = temporary.persist(&path).map_err(|error| error.error);
         let synced = persisted.and_then(|_| File::open(folder(&path))?.sync_all());
         synced.map_err(|source| FileError { path, source })
+    }
+}
+
+/// A daemon that is not root can't give files away: what it writes into a folder that is its own is its own as well.
+fn keep_owner(fresh: &Path, there: &Metadata) -> io::Result<()> {
+    match chown(fresh, Some(there.uid()), Some(there.gid())) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        done => done,
     }
 }
 

@@ -12,6 +12,7 @@ use crate::api::types::PolicyText;
 use crate::compile::Registry;
 
 pub mod file;
+pub mod image;
 pub mod lock;
 pub mod pending;
 pub mod quarantine;
@@ -73,6 +74,14 @@ pub enum StateError {
          bring it back from a backup, or remove it and cut off anew whom segctl history names"
     )]
     Quarantine {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        fault: String,
+    },
+    /// The compiled policy can't be read.
+    #[error("{path} is damaged ({fault})")]
+    Image {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
@@ -150,7 +159,7 @@ impl StateDir {
 
     /// Removes what is kept. Only for when the kernel has nothing of this instance any more.
     pub fn forget(&self) -> io::Result<()> {
-        for path in [self.registry(), self.last_good()] {
+        for path in [self.registry(), self.last_good(), self.image()] {
             match fs::remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}

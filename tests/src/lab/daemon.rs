@@ -4,6 +4,7 @@
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -29,12 +30,14 @@ const METRICS_PORT: u16 = 9798;
 pub struct Daemon {
     scratch: Scratch,
     child: Option<Child>,
+    /// Whom it runs as, with the service's capabilities; root with all of them if none.
+    user: Option<u32>,
 }
 
 impl Daemon {
     /// Lays out the directories with this zone file; nothing runs yet.
     pub fn new(zones: &str) -> Result<Self> {
-        let daemon = Self { scratch: Scratch::new()?, child: None };
+        let daemon = Self { scratch: Scratch::new()?, child: None, user: None };
         fs::create_dir_all(daemon.config().parent().context("the zone file stands in a directory")?)?;
         daemon.write_zones(zones)?;
         Ok(daemon)
@@ -91,6 +94,8 @@ impl Daemon {
         // A socket of an earlier start is in the way.
         let _ = fs::remove_file(&notify);
         let ready = UnixDatagram::bind(&notify).context("could not make the readiness socket")?;
+        // Whoever it runs as may tell.
+        fs::set_permissions(&notify, fs::Permissions::from_mode(0o666))?;
         ready.set_read_timeout(Some(Duration::from_millis(20)))?;
         let log = File::options().create(true).append(true).open(self.log_file())?;
         let mut command = self.run_command();
@@ -176,6 +181,46 @@ impl Daemon {
             .with_context(|| format!("not JSON: {}", String::from_utf8_lossy(&out.stdout)))
     }
 
+    /// From here on it runs as this user, with no more capabilities than its unit gives it; folders are its own, as
+    /// tmpfiles makes them.
+    pub fn run_as(&mut self, user: u32) -> Result<()> {
+        // Where it was built may be nobody else's to look into.
+        fs::copy(binary("segd")?, self.scratch.path("segd"))?;
+        let config = self.config();
+        let etc = config.parent().context("the zone file stands in a directory")?;
+        for (folder, mode) in
+            [(etc, 0o750), (&self.state(), 0o700), (&self.pins(), 0o700), (&self.scratch.path(""), 0o755)]
+        {
+            fs::create_dir_all(folder)?;
+            fs::set_permissions(folder, fs::Permissions::from_mode(mode))?;
+            chown(folder, Some(user), Some(user))?;
+        }
+        self.user = Some(user);
+        Ok(())
+    }
+
+    /// `segd`, as whom it runs.
+    fn program(&self) -> Result<Command> {
+        let Some(user) = self.user else { return Ok(Command::new(binary("segd")?)) };
+        let mut command = Command::new("setpriv");
+        command
+            .arg(format!("--reuid={user}"))
+            .arg(format!("--regid={user}"))
+            .args(["--clear-groups", "--no-new-privs"]);
+        for set in ["inh-caps", "ambient-caps", "bounding-set"] {
+            command.arg(format!("--{set}=-all,+bpf,+net_admin,+perfmon"));
+        }
+        command.arg(self.scratch.path("segd"));
+        Ok(command)
+    }
+
+    /// `segd arm` of this instance.
+    pub fn arm(&self, net: &Namespace) -> Result<Output> {
+        let mut command = self.program()?;
+        command.arg("arm").arg("--state-dir").arg(self.state()).arg("--bpffs").arg(self.pins());
+        Ok(net.run(|| command.output())?)
+    }
+
     /// `segd unload` of this instance.
     pub fn unload(&self, net: &Namespace) -> Result<Output> {
         self.unload_with(net, &[])
@@ -213,7 +258,7 @@ impl Daemon {
     }
 
     fn run_command(&self) -> Command {
-        let mut command = Command::new(binary("segd").unwrap_or_else(|_| "segd".into()));
+        let mut command = self.program().unwrap_or_else(|_| Command::new("segd"));
         command.arg("run").arg("--config").arg(self.config()).arg("--state-dir").arg(self.state());
         command.arg("--bpffs").arg(self.pins()).arg("--socket").arg(self.socket());
         command.arg("--metrics").arg(format!("{}:{METRICS_PORT}", Ipv4Addr::LOCALHOST));

@@ -22,7 +22,7 @@ impl Elsewhere {
     }
 
     fn place(&mut self, image: &Image) -> Result<Root, NoRoom> {
-        image.place(|page| {
+        image.laid().place(|page| {
             if let Some(known) = self.known.get(page) {
                 return Some(*known);
             }

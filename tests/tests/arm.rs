@@ -1,0 +1,144 @@
+//! The boot: the last policy is in force before a daemon runs or a zone file is read, and the daemon takes it over.
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use segd_tests::lab::{Lab, Port, Session, Zones, is_silence, until};
+use segd_tests::needs_root;
+use segd_tests::packet::tcp;
+
+const SOON: Duration = Duration::from_secs(5);
+
+fn ledger() -> Zones {
+    Zones::new().rule("ledger", "dev", "accounting", "tcp/5432")
+}
+
+/// A machine that was booted: its state folder is there, and nothing is in the kernel.
+fn booted(zones: Zones) -> Result<Lab> {
+    let mut lab = Lab::enforcing(zones)?;
+    lab.daemon.terminate()?;
+    let out = lab.daemon.unload(&lab.office.gateway)?;
+    ensure!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    Ok(lab)
+}
+
+fn arms(lab: &Lab) -> Result<String> {
+    let out = lab.daemon.arm(&lab.office.gateway)?;
+    let said = format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+    ensure!(out.status.success(), "{said}");
+    Ok(said)
+}
+
+fn session(lab: &Lab, port: u16) -> Result<Session> {
+    let mut session = lab.office.dev.connects(lab.office.accounting.v4(), port)?;
+    session.says("hello\n")?;
+    Ok(session)
+}
+
+#[test]
+fn armed_without_a_daemon_or_a_zone_file_the_policy_holds_and_the_daemon_adopts_it() -> Result<()> {
+    needs_root!();
+    let mut lab = booted(ledger())?;
+    let _server = lab.office.accounting.serves_tcp(5432)?;
+    let to = lab.office.accounting.v4();
+    assert!(lab.office.guest.reaches_tcp(to, 5432), "nothing is in force before");
+    let zones = fs::read_to_string(lab.daemon.config())?;
+    fs::write(lab.daemon.config(), "no: [zone, file")?;
+    let said = arms(&lab)?;
+    assert!(said.contains("is in force on 4 of 4 interfaces"), "{said}");
+    assert!(!said.contains("compiled anew"), "the kept image is taken: {said}");
+    let mut live = session(&lab, 5432)?;
+    assert!(is_silence(&lab.office.guest.connects(to, 5432)), "what is forbidden is dropped");
+    assert!(arms(&lab)?.contains("already; nothing was changed"), "a second time changes nothing");
+    fs::write(lab.daemon.config(), zones)?;
+    lab.start()?;
+    assert!(lab.daemon.log().contains("taken over from an earlier daemon"), "{}", lab.daemon.log());
+    live.says("still there?\n")?;
+    let metrics = lab.metrics()?;
+    let guest = [("from_zone", "guest"), ("to_zone", "accounting"), ("reason", "no-rule")];
+    assert_eq!(metrics.count("segd_blocked_flows_total", &guest), 1, "what was counted without a daemon");
+    assert_eq!(metrics.count("segd_rule_connections_total", &[("rule", "ledger")]), 1);
+    assert_eq!(lab.daemon.json(&["status"])?["state"], "enforcing");
+    Ok(())
+}
+
+#[test]
+fn a_rule_that_runs_out_after_the_boot_ends_on_time_without_a_daemon() -> Result<()> {
+    needs_root!();
+    let mut lab = Lab::enforcing(ledger())?;
+    let end = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(6);
+    lab.reload(ledger().rule("brief", "dev", "accounting", "tcp/8000").until(end))?;
+    lab.daemon.terminate()?;
+    ensure!(lab.daemon.unload(&lab.office.gateway)?.status.success());
+    arms(&lab)?;
+    let _servers = (lab.office.accounting.serves_tcp(5432)?, lab.office.accounting.serves_tcp(8000)?);
+    let (mut brief, mut lasting) = (session(&lab, 8000)?, session(&lab, 5432)?);
+    let ended = until(SOON + Duration::from_secs(3), || jiff::Timestamp::now() > end);
+    assert!(ended);
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(brief.says("still there?\n").is_err(), "after its time");
+    lasting.says("still there?\n")?;
+    Ok(())
+}
+
+#[test]
+fn a_damaged_image_is_said_and_the_policys_text_is_compiled_anew() -> Result<()> {
+    needs_root!();
+    let lab = booted(ledger())?;
+    let image = lab.daemon.state().join("image.bin");
+    let whole = fs::read(&image)?;
+    fs::write(&image, &whole[..whole.len() / 2])?;
+    let said = arms(&lab)?;
+    assert!(said.contains("image.bin is damaged") && said.contains("is in force on 4 of 4"), "{said}");
+    let _server = lab.office.accounting.serves_tcp(5432)?;
+    let to = lab.office.accounting.v4();
+    assert!(lab.office.dev.reaches_tcp(to, 5432), "what is allowed passes");
+    assert!(is_silence(&lab.office.guest.connects(to, 5432)), "what is forbidden does not");
+    Ok(())
+}
+
+#[test]
+fn an_interface_that_came_before_the_boot_lets_in_no_source_that_is_bound_to_another() -> Result<()> {
+    needs_root!();
+    let lab = booted(ledger())?;
+    let _server = lab.office.accounting.serves_tcp(5432)?;
+    lab.office.cable(&lab.office.guest, "lan50", "eth1")?;
+    assert!(arms(&lab)?.contains("is in force on 5 of 5 interfaces"));
+    let (newcomer, desk) = (Port::open(&lab.office.guest.net, "eth1")?, Port::open(&lab.office.dev.net, "eth0")?);
+    let mut at = Port::open(&lab.office.accounting.net, "eth0")?;
+    let frame = |words: &'static [u8]| tcp(4000, 5432).between("10.30.0.5", "10.20.0.10").syn().data(words).frame();
+    newcomer.send(&frame(b"by another interface"))?;
+    desk.send(&frame(b"by its own"))?;
+    assert!(at.hears(b"by its own", Duration::from_secs(1))?.is_some());
+    assert_eq!(at.hears(b"by another interface", Duration::from_millis(300))?, None);
+    Ok(())
+}
+
+#[test]
+fn nothing_is_armed_where_no_policy_ever_was_in_force() -> Result<()> {
+    needs_root!();
+    let lab = Lab::prepared(ledger())?;
+    let said = arms(&lab)?;
+    assert!(said.contains("no policy was ever in force"), "{said}");
+    assert!(!lab.daemon.state().exists() && !lab.daemon.pins().exists(), "and nothing is left behind");
+    Ok(())
+}
+
+#[test]
+fn a_policy_on_trial_is_not_what_the_next_boot_begins_with() -> Result<()> {
+    needs_root!();
+    let mut lab = Lab::enforcing(ledger())?;
+    let new = lab.daemon.config().with_file_name("new.yaml");
+    fs::write(&new, Zones::new().rule("moved", "dev", "accounting", "tcp/8000").to_string())?;
+    let words = ["apply", new.to_str().unwrap_or_default(), "--confirm", "60s"];
+    lab.daemon.ctl(&words)?;
+    lab.daemon.kill()?;
+    ensure!(lab.daemon.unload(&lab.office.gateway)?.status.success());
+    arms(&lab)?;
+    let _servers = (lab.office.accounting.serves_tcp(5432)?, lab.office.accounting.serves_tcp(8000)?);
+    let to = lab.office.accounting.v4();
+    assert!(lab.office.dev.reaches_tcp(to, 5432), "the old policy's");
+    assert!(is_silence(&lab.office.dev.connects(to, 8000)), "the one on trial");
+    Ok(())
+}
