@@ -72,6 +72,26 @@ fn a_rule_runs_out_on_time_with_the_daemon_dead() -> Result<()> {
 }
 
 #[test]
+fn an_interface_goes_from_one_mode_of_xdp_to_the_other_and_sessions_live_on() -> Result<()> {
+    needs_root!();
+    let lab = Lab::enforcing(ledger().hooks("xdp"))?;
+    let _server = lab.office.accounting.serves_tcp(5432)?;
+    let to = lab.office.accounting.v4();
+    let mut live = sessions(&lab, 5432)?;
+    for hook in ["xdp-generic", "xdp"] {
+        lab.reload(ledger().hooks(hook))?;
+        let told = lab.daemon.json(&["interfaces"])?;
+        let hooks: Vec<_> = told.as_array().into_iter().flatten().map(|told| told["hook"].as_str()).collect();
+        assert!(!hooks.is_empty() && hooks.iter().all(|seen| *seen == Some(hook)), "{told}");
+        assert!(all_live(&mut live), "{hook}");
+        assert!(lab.office.dev.reaches_tcp(to, 5432), "{hook}");
+        assert!(is_silence(&lab.office.guest.connects(to, 5432)), "{hook}");
+        assert_eq!(lab.daemon.health(&lab.office.gateway)?, 200, "{hook}");
+    }
+    Ok(())
+}
+
+#[test]
 fn a_killed_daemon_leaves_everything_enforced_and_the_next_one_adopts_it() -> Result<()> {
     needs_root!();
     let mut lab = Lab::enforcing(ledger())?;

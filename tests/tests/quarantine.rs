@@ -4,8 +4,9 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use segd_tests::lab::{Lab, Session, Zones, is_silence, until};
+use segd_tests::lab::{Lab, Port, Session, Zones, is_silence, until};
 use segd_tests::needs_root;
+use segd_tests::packet::{icmp_error, tcp};
 use serde_json::Value;
 
 const SOON: Duration = Duration::from_secs(5);
@@ -52,6 +53,25 @@ fn a_quarantined_host_is_cut_at_its_next_packet_and_back_when_it_is_released() -
         assert!(drops.keys().all(|what| what.ends_with("quarantined")), "{drops:?}");
         lab.daemon.ctl(&["release", "10.30.0.5", "--reason", "reinstalled"])?;
         assert!(lab.office.dev.reaches_tcp(lab.office.accounting.v4(), 5432), "{hook}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_quarantined_host_tells_nobody_of_errors_about_the_connections_of_others() -> Result<()> {
+    needs_root!();
+    for hook in ["tc", "xdp"] {
+        let lab = Lab::enforcing(open().hooks(hook))?;
+        let _server = lab.office.accounting.serves_tcp(5432)?;
+        let (dev, accounting, guest) = (lab.office.dev.v4(), lab.office.accounting.v4(), lab.office.guest.v4());
+        let session = session(&lab, false)?;
+        cut(&lab, &guest.to_string(), &[])?;
+        let before = lab.metrics()?;
+        let about = tcp(session.local()?.port(), 5432).between(dev, accounting);
+        let wire = Port::open(&lab.office.guest.net, "eth0")?;
+        wire.send(&icmp_error(3, 3, &about).between(guest, dev).frame())?;
+        let drops = lab.metrics()?.since(&before).drops();
+        assert_eq!(drops, [("guest > dev: quarantined".to_owned(), 1)].into(), "{hook}");
     }
     Ok(())
 }

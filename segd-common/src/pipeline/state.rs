@@ -237,6 +237,10 @@ impl<E: Env> Context<'_, E> {
         if !flow.live(self.now, self.control.hz) {
             return self.stray_between(packet, ends);
         }
+        // Whoever is cut off says nothing about others' connections; an end of this one is judged below.
+        if packet.key.src != packet.quoted.dst && is_cut(self.env, self.root, ends.src, self.now) {
+            return Outcome::deny(ends, Reason::Quarantined);
+        }
         let quoted = Ends { src: ends.dst, dst: self.root.place(self.env, packet.quoted.dst) };
         let judgement = self.rejudge(&quoted, flow, direction);
         let (from, to) = sides(&quoted, direction);

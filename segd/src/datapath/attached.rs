@@ -108,8 +108,18 @@ impl Attached {
         Ok(())
     }
 
-    /// Attaches what `hook` takes and is not there, then lets go what another hook held.
+    /// Attaches what `hook` takes and is not there, then lets go what another hook held. Between two modes of XDP the
+    /// interface is guarded by TC: a device runs programs in one mode only, and refuses the other with EEXIST.
     pub(super) fn attach(&mut self, maps: &mut MapSet, link: &Link, hook: Hook) -> Result<(), DatapathError> {
+        let held = self.pinned().remove(&link.index).unwrap_or_default();
+        let other_mode = |seat: &Seat| seat.is_xdp() && seat.hook() != Some(hook);
+        if hook != Hook::Tc && held.iter().any(other_mode) {
+            self.change_over(maps, link, Hook::Tc)?;
+        }
+        self.change_over(maps, link, hook)
+    }
+
+    fn change_over(&mut self, maps: &mut MapSet, link: &Link, hook: Hook) -> Result<(), DatapathError> {
         let wanted = Seat::of(hook);
         for seat in wanted {
             let pin = self.pin(*seat, link.index);
