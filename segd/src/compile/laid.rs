@@ -95,21 +95,26 @@ impl Laid {
         Self { pages: Arc::new(HostPages(pages)), ..self.clone() }
     }
 
-    /// As bytes: the root, then each page behind the number of its kind.
-    #[must_use]
-    pub fn to_bytes(&self) -> Vec<u8> {
+    /// As bytes, in parts: the root, then each page behind the number of its kind. A large image is never copied whole.
+    ///
+    /// # Errors
+    /// Those of `take`.
+    pub fn bytes<E>(&self, mut take: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
         let Root { generation, v4, v6, pairs, seen, failsafe, flags, essentials } = self.root;
         let words = [generation, v4.0, v6.0, pairs.0, seen.0, failsafe.0, flags, essentials];
-        let mut bytes = Vec::with_capacity(ROOT_BYTES + self.kinds.len() * PAGE_BYTES);
-        bytes.extend(words.iter().flat_map(|word| word.to_le_bytes()));
+        let mut part = Vec::with_capacity(PAGE_BYTES);
+        part.extend(words.iter().flat_map(|word| word.to_le_bytes()));
+        take(&part)?;
         for (Page(words), kind) in self.pages.0.iter().zip(self.kinds.iter()) {
-            bytes.push(kind.number());
-            bytes.extend(words.iter().flat_map(|word| word.to_le_bytes()));
+            part.clear();
+            part.push(kind.number());
+            part.extend(words.iter().flat_map(|word| word.to_le_bytes()));
+            take(&part)?;
         }
-        bytes
+        Ok(())
     }
 
-    /// Out of the bytes of [`Laid::to_bytes`]. Every reference is looked at: none leads out of the image.
+    /// Out of the bytes of [`Laid::bytes`]. Every reference is looked at: none leads out of the image.
     ///
     /// # Errors
     /// They are something else.

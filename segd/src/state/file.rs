@@ -2,7 +2,7 @@
 //! what is in them.
 
 use std::fs::{self, File, Metadata, Permissions};
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
@@ -26,11 +26,23 @@ pub struct Prepared {
 impl Prepared {
     /// Writes `text` beside `path`, with the owner and the mode of the file that is there, or `mode` if none is.
     pub fn new(path: &Path, text: &[u8], mode: u32) -> Result<Self, FileError> {
+        Self::filled(path, mode, |file| file.write_all(text))
+    }
+
+    /// The same with what `fill` writes.
+    pub fn filled(
+        path: &Path,
+        mode: u32,
+        fill: impl FnOnce(&mut BufWriter<&mut File>) -> io::Result<()>,
+    ) -> Result<Self, FileError> {
         let failed = |source| FileError { path: path.to_owned(), source };
         let write = || {
             fs::create_dir_all(folder(path))?;
             let mut temporary = tempfile::Builder::new().prefix(".segd-").suffix(".new").tempfile_in(folder(path))?;
-            temporary.write_all(text)?;
+            let mut buffered = BufWriter::new(temporary.as_file_mut());
+            fill(&mut buffered)?;
+            buffered.flush()?;
+            drop(buffered);
             let permissions = match fs::metadata(path) {
                 Ok(there) => {
                     keep_owner(temporary.path(), &there)?;

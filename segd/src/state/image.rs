@@ -1,14 +1,15 @@
 //! The compiled policy as it was last put in force for good, so that the next boot enforces it before the network comes
 //! up, without reading a zone file. One file: a digest over the rest, a line of JSON, the image.
 
+use std::convert::Infallible;
 use std::fs;
-use std::io;
+use std::io::{self, BufWriter, Write as _};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::file::{self, FileError};
+use super::file::{FileError, Prepared};
 use super::{StateDir, StateError};
 use crate::compile::{Clock, Laid};
 use crate::datapath::Sizes;
@@ -58,13 +59,20 @@ impl TryFrom<&Selector> for InterfaceSelector {
 impl StateDir {
     /// Keeps a compiled policy, in the place of the one before.
     pub fn save_image(&self, header: &Header, image: &Laid) -> Result<(), FileError> {
-        let mut rest = serde_json::json!(header).to_string().into_bytes();
-        rest.push(b'\n');
-        rest.extend(image.to_bytes());
-        let mut text = digest(&rest).into_bytes();
-        text.push(b'\n');
-        text.extend(rest);
-        file::replace(&self.image(), &text, 0o600)
+        let head = serde_json::json!(header).to_string() + "\n";
+        let mut digest = Sha256::new();
+        digest.update(&head);
+        // Once for the digest, which comes first, and once for the file: a copy of a large policy would weigh more than all else.
+        let Ok(()) = image.bytes(|part| {
+            digest.update(part);
+            Ok::<_, Infallible>(())
+        });
+        let fill = |file: &mut BufWriter<&mut fs::File>| {
+            writeln!(file, "{}", hex(&digest.finalize()))?;
+            file.write_all(head.as_bytes())?;
+            image.bytes(|part| file.write_all(part))
+        };
+        Prepared::filled(&self.image(), 0o600, fill)?.commit()
     }
 
     /// The compiled policy that was kept; none if none was.
@@ -91,7 +99,7 @@ impl StateDir {
 
 fn parse(text: &[u8]) -> Result<(Header, Laid), String> {
     let (told, rest) = line(text).ok_or("it is cut short")?;
-    if told != digest(rest).as_bytes() {
+    if told != hex(&Sha256::digest(rest)).as_bytes() {
         return Err("its digest is another".to_owned());
     }
     let (header, image) = line(rest).ok_or("it is cut short")?;
@@ -105,8 +113,8 @@ fn line(text: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((&text[..end], &text[end + 1..]))
 }
 
-fn digest(text: &[u8]) -> String {
-    Sha256::digest(text).iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 #[cfg(test)]
@@ -134,6 +142,15 @@ mod tests {
             by_interface: true,
         };
         (header, image.laid().clone())
+    }
+
+    fn bytes_of(image: &Laid) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let Ok(()) = image.bytes(|part| {
+            bytes.extend_from_slice(part);
+            Ok::<_, Infallible>(())
+        });
+        bytes
     }
 
     #[test]
@@ -165,7 +182,7 @@ mod tests {
 
     #[test]
     fn references_that_lead_out_of_the_image_are_refused_whatever_the_digest_says() {
-        let bytes = kept().1.to_bytes();
+        let bytes = bytes_of(&kept().1);
         let mut refused = 0;
         for word in (32..bytes.len()).step_by(61) {
             let mut changed = bytes.clone();
@@ -189,7 +206,7 @@ mod tests {
         let (Header { clock, .. }, image) = kept();
         let booted = Clock { hz: 250, jiffies: 5_000, at: clock.at };
         let deadlines = |image: &Laid| -> Vec<Timestamp> {
-            let bytes = image.to_bytes();
+            let bytes = bytes_of(image);
             let pages = bytes[32..].chunks_exact(1025).filter(|page| page[0] == 4);
             let word = |record: &[u8], at: usize| u64::from(u32::from_le_bytes(record[at..at + 4].try_into().unwrap()));
             let of = |record: &[u8]| word(record, 8) | word(record, 12) << 32;
