@@ -8,7 +8,7 @@ pub struct Interface {
     pub ifindex: u32,
     /// Its slot: what the image and the connections know it by. Never 0.
     pub slot: u16,
-    /// [`Interface::LAYER3`].
+    /// [`Interface::LAYER3`], [`Interface::SHORTCUT`], [`Interface::TARGET`].
     pub flags: u16,
 }
 
@@ -22,6 +22,17 @@ pub const PROBES: u32 = 4;
 impl Interface {
     /// Frames begin with the IP header.
     pub const LAYER3: u16 = 1;
+    /// What comes in here on an established connection may be redirected by XDP.
+    pub const SHORTCUT: u16 = 2;
+    /// XDP may redirect to it: its driver takes such frames.
+    pub const TARGET: u16 = 4;
+
+    /// Its slot if it takes shortcuts, else 0.
+    #[inline(always)]
+    #[must_use]
+    pub const fn shortcut(&self) -> u16 {
+        if self.flags & Self::SHORTCUT != 0 { self.slot } else { 0 }
+    }
 
     /// The places at which an interface may stand.
     #[inline(always)]

@@ -48,6 +48,10 @@ pub struct Sighting {
     pub ifindex: u32,
     /// Forwarded: the zone of its source on its way in, if that was noted.
     pub tagged: Option<u16>,
+    /// Slot of the interface by which it came in, if that takes shortcuts; else 0.
+    pub shortcut: u16,
+    /// Forwarded: what [`stamp`] said on its way in, if the kernel kept it.
+    pub stamp: u32,
     /// Frames that it stands for: more than 1 with segmentation offload.
     pub frames: u32,
     /// Bytes of the frame; found when it is read.
@@ -62,6 +66,8 @@ impl Sighting {
         interface: 0,
         ifindex: 0,
         tagged: None,
+        shortcut: 0,
+        stamp: 0,
         frames: 1,
         bytes: 0,
     };
@@ -174,6 +180,13 @@ pub fn source_zone<V: View, E: Env>(env: &E, view: &V, framing: Framing, work: &
     env.meet();
     let root = env.control().and_then(|control| control.root(env.now()));
     root.map_or(crate::image::zone::UNZONED, |root| root.place(&Inline(env), packet.key.src).zone())
+}
+
+/// What a packet's ends are known by from its way in to its way out: if translation changes them, the number changes. Never 0.
+#[inline(always)]
+pub fn stamp<E: Env>(env: &E, packet: &Packet) -> u32 {
+    let seed = env.control().map_or(0, |control| control.seed);
+    packet.key.hash(seed) as u32 | 1
 }
 
 impl<'a, E: Env> Context<'a, E> {

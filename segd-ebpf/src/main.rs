@@ -9,6 +9,7 @@
 #![allow(internal_features, reason = "the target has no `Atomic*::compare_exchange`; its intrinsics work")]
 
 mod maps;
+mod shortcut;
 mod tc;
 mod tell;
 mod view;
@@ -30,6 +31,12 @@ pub fn segd_xdp(ctx: XdpContext) -> u32 {
 #[xdp(frags)]
 pub fn segd_xdp_whole(ctx: XdpContext) -> u32 {
     xdp::whole(&ctx)
+}
+
+/// Never attached: called by [`segd_xdp`] for what may be redirected.
+#[xdp(frags)]
+pub fn segd_xdp_shortcut(ctx: XdpContext) -> u32 {
+    shortcut::redirect(&ctx)
 }
 
 /// Ingress where XDP harms or can't run. Notes the source's zone for the way out.

@@ -16,6 +16,8 @@ use segd_common::image::{self, Key, Page, Ref};
 use segd_common::interface::{INTERFACES, Interface};
 use segd_common::pipeline::{Hook, Sighting, Work};
 
+use crate::shortcut::Route;
+
 /// The daemon reads and writes it through `mmap`.
 const MMAPABLE: u32 = aya_ebpf::bindings::BPF_F_MMAPABLE;
 const RING_BYTES: u32 = 1 << 20;
@@ -46,6 +48,9 @@ static INTERFACE: Array<[u64; words::<Interface>()]> = Array::with_max_entries(I
 /// At load: zones × zones.
 #[map]
 static PAIR_SLOTS: Array<u64> = Array::with_max_entries(256, MMAPABLE);
+/// Link addresses of guarded interfaces, at the places of `INTERFACE`: six bytes as they stand in frames, then two zeros.
+#[map]
+static LINK_ADDRESS: Array<u64> = Array::with_max_entries(INTERFACES, 0);
 /// The next free slot of `PAIR_COUNTERS`; the first is for pairs that found no room.
 #[map]
 static PAIR_NEXT: Array<u32> = Array::with_max_entries(1, 0);
@@ -67,9 +72,9 @@ static CLOCK: Array<u64> = Array::with_max_entries(1, 0);
 #[map]
 static ROOM: PerCpuArray<[u64; words::<Room>()]> = PerCpuArray::with_max_entries(1, 0);
 
-/// Programs that take the whole way, for XDP.
+/// What is called for XDP: the program that takes the whole way, then the one that redirects.
 #[map]
-pub static WHOLE_XDP: ProgramArray = ProgramArray::with_max_entries(1, 0);
+pub static WHOLE_XDP: ProgramArray = ProgramArray::with_max_entries(2, 0);
 /// The same for TC, by [`crate::tc::Side`].
 #[map]
 pub static WHOLE_TC: ProgramArray = ProgramArray::with_max_entries(2, 0);
@@ -85,6 +90,8 @@ pub struct Room {
     pub spare: u32,
     /// 1: the short way has judged the packet in `work`, and only the rest is to be done.
     pub resumed: u32,
+    /// What the kernel's routes say of it.
+    pub route: Route,
 }
 
 /// Global functions are verified once, for whatever arguments; what does not fit into registers stands in the [`Room`].
@@ -142,7 +149,8 @@ impl Maps {
     /// The same, given what the daemon says of the interface.
     #[inline(always)]
     pub fn sighting_on(&self, hook: Hook, interface: Interface, ifindex: u32) -> Sighting {
-        let mut at = Sighting { hook, interface: interface.slot, ifindex, ..Sighting::NOWHERE };
+        let shortcut = interface.shortcut();
+        let mut at = Sighting { hook, interface: interface.slot, ifindex, shortcut, ..Sighting::NOWHERE };
         at.framing.layer3 = interface.flags & Interface::LAYER3 != 0;
         at
     }
@@ -150,14 +158,27 @@ impl Maps {
     /// What the daemon says of an interface; all zero if it says nothing.
     #[inline(always)]
     pub fn interface(&self, ifindex: u32) -> Interface {
+        self.interface_at(ifindex).0
+    }
+
+    /// The same, and where it stands.
+    #[inline(always)]
+    fn interface_at(&self, ifindex: u32) -> (Interface, u32) {
         for place in Interface::places(ifindex) {
             if let Some(interface) = entry!(INTERFACE, place, Interface) {
                 if interface.ifindex == ifindex {
-                    return *interface;
+                    return (*interface, place);
                 }
             }
         }
-        Interface { ifindex: 0, slot: 0, flags: 0 }
+        (Interface { ifindex: 0, slot: 0, flags: 0 }, 0)
+    }
+
+    /// The link address of an interface that takes shortcuts, as it stands in frames.
+    #[inline(always)]
+    pub fn link_address(&self, ifindex: u32) -> Option<u64> {
+        let (interface, place) = self.interface_at(ifindex);
+        if interface.shortcut() == 0 { None } else { LINK_ADDRESS.get(place).copied() }
     }
 }
 

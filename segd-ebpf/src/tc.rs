@@ -1,6 +1,7 @@
 //! TC ingress and egress.
 
 use aya_ebpf::bindings::TC_ACT_SHOT;
+use aya_ebpf::helpers::bpf_set_hash;
 use aya_ebpf::programs::TcContext;
 use segd_common::interface::Interface;
 use segd_common::parse::Framing;
@@ -65,6 +66,11 @@ pub fn note_zone(ctx: &TcContext) -> i32 {
     let frame = pull(ctx).with_spare(&raw mut room.spare);
     let zone = pipeline::source_zone(&Maps, &frame, framing, &mut room.work);
     note(ctx, zone);
+    if interface.shortcut() != 0 {
+        // The kernel keeps a packet's hash from its way in to its way out; as one, the stamp serves whoever asks for it.
+        // SAFETY: the kernel handed the packet in.
+        unsafe { bpf_set_hash(ctx.skb.skb, pipeline::stamp(&Maps, &room.work.packet)) };
+    }
     NEXT
 }
 
@@ -82,9 +88,9 @@ fn end(ctx: &TcContext, side: Side, outcome: &Outcome) -> i32 {
 #[inline(always)]
 fn sighting(ctx: &TcContext, side: Side) -> Sighting {
     // SAFETY: the kernel hands in a valid context.
-    let (ifindex, segments, from, tag) = unsafe {
+    let (ifindex, segments, from, tag, hash) = unsafe {
         let skb = ctx.skb.skb;
-        ((*skb).ifindex, (*skb).gso_segs, (*skb).ingress_ifindex, (*skb).tc_index)
+        ((*skb).ifindex, (*skb).gso_segs, (*skb).ingress_ifindex, (*skb).tc_index, (*skb).hash)
     };
     let hook = match side {
         Side::Ingress => Hook::Ingress,
@@ -95,8 +101,14 @@ fn sighting(ctx: &TcContext, side: Side) -> Sighting {
     let mut at = Maps.sighting_on(hook, interface, ifindex);
     at.framing = framing(ctx, hook, interface);
     at.frames = if segments > 1 { segments } else { 1 };
-    if hook as u8 == Hook::Forward as u8 && tag != 0 && Maps.interface(from).slot != 0 {
-        at.tagged = Some((tag - 1) as u16);
+    at.shortcut = 0;
+    if hook as u8 == Hook::Forward as u8 && tag != 0 {
+        let origin = Maps.interface(from);
+        if origin.slot != 0 {
+            at.tagged = Some((tag - 1) as u16);
+            at.shortcut = origin.shortcut();
+            at.stamp = hash;
+        }
     }
     at
 }

@@ -71,6 +71,14 @@ pub fn barrier(mut pointer: usize) -> usize {
 #[derive(Clone, Copy)]
 pub struct Bytes(usize);
 
+impl Bytes {
+    /// Where they begin.
+    #[inline(always)]
+    pub const fn place(self) -> usize {
+        self.0
+    }
+}
+
 impl Window for Bytes {
     #[inline(always)]
     fn u8<const AT: usize>(&self) -> u8 {

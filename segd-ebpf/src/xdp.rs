@@ -8,6 +8,10 @@ use crate::maps::{Maps, WHOLE_XDP};
 use crate::tell::say;
 use crate::view::{Frame, Length};
 
+/// Places in [`WHOLE_XDP`].
+const WHOLE: u32 = 0;
+const SHORTCUT: u32 = 1;
+
 /// The short way; what it can't finish, the whole way does.
 #[inline(always)]
 pub fn express(ctx: &XdpContext) -> u32 {
@@ -16,11 +20,15 @@ pub fn express(ctx: &XdpContext) -> u32 {
     room.work.at = Maps.sighting(Hook::Ingress, ifindex);
     let way = pipeline::express(&Maps, &frame, &mut room.work);
     if matches!(way, Express::Decided) {
+        if room.work.outcome.direct != 0 {
+            // SAFETY: the map holds a program of this type, or nothing: then the kernel forwards it.
+            unsafe { WHOLE_XDP.tail_call(ctx, SHORTCUT) };
+        }
         return action(room.work.outcome.passes());
     }
     room.resumed = u32::from(matches!(way, Express::Judged));
     // SAFETY: the map holds a program of this type, or nothing: then we go on, and drop.
-    unsafe { WHOLE_XDP.tail_call(ctx, 0) };
+    unsafe { WHOLE_XDP.tail_call(ctx, WHOLE) };
     say!(ctx, "segd_xdp has nobody to call, and drops");
     xdp_action::XDP_DROP
 }
@@ -38,7 +46,7 @@ pub fn whole(ctx: &XdpContext) -> u32 {
 }
 
 #[inline(always)]
-fn sight(ctx: &XdpContext) -> (Frame, u32) {
+pub fn sight(ctx: &XdpContext) -> (Frame, u32) {
     // SAFETY: the kernel hands in a valid context.
     unsafe {
         let md = ctx.ctx;

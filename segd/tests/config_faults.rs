@@ -286,13 +286,13 @@ fn the_file_names_its_format() {
 fn interfaces_are_globs_with_a_hook() {
     assert_eq!(
         faults(
-            "version: 1\ninterfaces:\n  - { name: \"lan***\" }\n  - { name: \"a b\" }\n  - { name: lan0, hook: fast }\n  - { name: wan0, forward: shortcut }\n  - { hook: tc }\n  - { name: wan0 }\n"
+            "version: 1\ninterfaces:\n  - { name: \"lan***\" }\n  - { name: \"a b\" }\n  - { name: lan0, hook: fast }\n  - { name: wan0, hook: tc, forward: shortcut }\n  - { hook: tc }\n  - { name: wan0 }\n"
         ),
         [
             "3:13: 'lan***' is no shell-style glob: wildcards are either regular `*` or recursive `**`; write a name, or one with *, ? and [abc] in it",
             "4:13: no interface can be called 'a b'; write a name or a shell-style glob such as \"lan*\"",
             "5:25: 'fast' is no hook; write auto or xdp or xdp-generic or tc",
-            "6:28: forward: shortcut is not available in this release; write forward: kernel",
+            "6:38: forward: shortcut redirects in XDP, and this hook is another one; write hook: xdp, or leave the hook out; or write forward: kernel",
             "7:5: an interface needs 'name'; write name: \"lan*\"",
             "8:13: interface 'wan0' is defined twice; first in zones.yaml:6:13; give one of them another name, or remove it",
         ]

@@ -16,8 +16,13 @@ use crate::ebpf_toolchain::{LLVM_MAJOR, Missing, Toolchain, on_path};
 const BPF_LINKER: &str = "0.13.0";
 
 /// Programs that the tests and the demo call, and the Debian packages they are in.
-const PROGRAMS: [(&str, &str); 4] =
-    [("cc", "build-essential"), ("ip", "iproute2"), ("nft", "nftables"), ("ping", "iputils-ping")];
+const PROGRAMS: [(&str, &str); 5] = [
+    ("cc", "build-essential"),
+    ("ethtool", "ethtool"),
+    ("ip", "iproute2"),
+    ("nft", "nftables"),
+    ("ping", "iputils-ping"),
+];
 
 /// What `cargo xtask vm` calls beside them, and nothing else does.
 const VM_PROGRAMS: [(&str, &str); 6] = [

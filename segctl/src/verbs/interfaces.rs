@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use segd::api::types::InterfaceStatus;
 use segd::datapath::Attachment;
+use segd::policy::Forward;
 
 use crate::cli::Session;
 use crate::table::{Grid, cell, toned, wrap};
@@ -35,6 +36,11 @@ pub(super) fn text(interfaces: &[InterfaceStatus], page: &Page) -> String {
         let mut reason = interface.detail.as_ref().or(interface.why.as_ref()).cloned().unwrap_or_default();
         if interface.attachment == Attachment::Filter {
             reason.push_str("; held by filters, for this kernel has no TCX links");
+        }
+        match (&interface.forward_why, interface.forward) {
+            (Some(why), _) => reason.extend(["; the kernel forwards: ", why]),
+            (None, Forward::Shortcut) => reason.push_str("; XDP forwards what is established"),
+            (None, Forward::Kernel) => {}
         }
         grid.row(vec![
             cell(&interface.name),

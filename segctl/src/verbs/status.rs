@@ -105,7 +105,7 @@ fn fill(table: &TableFill) -> String {
 #[cfg(test)]
 mod tests {
     use segd::api::types::Amiss;
-    use segd::policy::Mode;
+    use segd::policy::{Forward, Mode};
 
     use super::*;
 
@@ -119,6 +119,8 @@ mod tests {
             enforced,
             why,
             detail,
+            forward: Forward::Kernel,
+            forward_why: None,
         }
     }
 

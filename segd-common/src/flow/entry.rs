@@ -55,8 +55,8 @@ pub struct Flow {
     pub state: Cell<u8>,
     /// [`flag`].
     pub flags: Cell<u8>,
-    /// Always 0.
-    pub pad: Cell<u8>,
+    /// Bits 0 and 1: the sides whose packets the kernel forwarded as they came; 2 to 7: the second in which it did so.
+    pub lease: Cell<u8>,
     /// Policy that judged it; 0: never used, [`BUSY`]: being written.
     pub generation: Cell<u32>,
     /// Slot that allows it, in that policy's image.
@@ -87,6 +87,23 @@ pub enum Direction {
     Forward = 0,
     /// The responder.
     Reply = 1,
+}
+
+impl Direction {
+    /// The one that is sent to.
+    #[inline(always)]
+    #[must_use]
+    pub const fn other(self) -> Self {
+        match self {
+            Self::Forward => Self::Reply,
+            Self::Reply => Self::Forward,
+        }
+    }
+}
+
+#[inline(always)]
+const fn side_bit(direction: Direction) -> u8 {
+    1 << direction as u8
 }
 
 /// Idle seconds after which a connection is forgotten.
@@ -146,8 +163,31 @@ impl Flow {
     /// Notes the time; rarely a store, so that a busy connection's line stays shared between CPUs.
     #[inline(always)]
     pub fn touch(&self, now: u64, hz: u32) {
-        if self.idle(now) > hz / 4 {
+        let idle = self.idle(now);
+        if idle > hz / 4 {
             self.seen.set(now as u32);
+        }
+        // Six bits of a second come round: what was silent for longer starts anew.
+        if idle > hz {
+            self.lease.set(0);
+        }
+    }
+
+    /// Whether the kernel forwarded a packet of this side within the second `now`, with its addresses as they came.
+    #[inline(always)]
+    #[must_use]
+    pub fn leased(&self, direction: Direction, second: u64) -> bool {
+        let lease = self.lease.get();
+        lease >> 2 == second as u8 & 0x3f && lease & side_bit(direction) != 0
+    }
+
+    /// It just did.
+    #[inline(always)]
+    pub fn renew_lease(&self, direction: Direction, second: u64) {
+        if !self.leased(direction, second) {
+            let (lease, now) = (self.lease.get(), (second as u8) << 2);
+            let others = if lease & !3 == now { lease & 3 } else { 0 };
+            self.lease.set(now | others | side_bit(direction));
         }
     }
 
@@ -192,7 +232,7 @@ impl Flow {
         self.proto.set(birth.proto.get());
         self.state.set(birth.state.get() as u8);
         self.flags.set(birth.flags.get());
-        self.pad.set(0);
+        self.lease.set(0);
         self.slot.set(birth.slot.get().0);
         self.seen.set(birth.now.get() as u32);
         self.from.set(birth.from.get());

@@ -29,6 +29,9 @@ pub struct Outcome {
     pub opened: bool,
     /// The rule asks for an event.
     pub log: bool,
+    /// On its way in: the slot of the interface by which it may be redirected at once, because the kernel forwards this side of
+    /// the connection as it comes and the other side comes in there; else 0.
+    pub direct: u16,
     /// What is still to be asked.
     pub(super) next: Next,
 }
@@ -67,6 +70,7 @@ impl Outcome {
             rule: slot::NO_RULE,
             opened: false,
             log: false,
+            direct: 0,
             next: Next::Done,
         }
     }
@@ -96,6 +100,7 @@ impl Outcome {
             rule: judgement.rule,
             opened: false,
             log: judgement.log,
+            direct: 0,
             next: Next::Done,
         }
     }

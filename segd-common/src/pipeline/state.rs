@@ -26,6 +26,9 @@ impl<E: Env> Context<'_, E> {
             return false;
         }
         flow.touch(self.now, self.control.hz);
+        if self.at.shortcut != 0 {
+            outcome.direct = self.direct(packet, found);
+        }
         let reply = direction as u8 == Direction::Reply as u8;
         let audit = slot.reason as u8 == Reason::Audit as u8;
         outcome.reason = if reply && !audit { Reason::Reply } else { slot.reason };
@@ -36,6 +39,26 @@ impl<E: Env> Context<'_, E> {
         outcome.slot = at.0;
         outcome.rule = slot.rule;
         true
+    }
+
+    /// By which interface a packet may be redirected on its way in; 0: by none. On the way out it shows what the kernel makes of its side of the
+    /// connection, and for the rest of the second those behind it follow: what the kernel begins to translate, to drop or to
+    /// send elsewhere, it is asked about again at once.
+    #[inline(always)]
+    fn direct(&self, packet: &Packet, &Found { flow, direction }: &Found<'_>) -> u16 {
+        let plain = flow.state.get() == State::Established as u8
+            && flow.flags.get() & (flag::FIN_FROM | flag::FIN_TO) == 0
+            && matches!(packet.key.proto, proto::TCP | proto::UDP)
+            && flow.interface(direction) == self.at.shortcut;
+        let second = self.now.checked_div(u64::from(self.control.hz)).unwrap_or(0);
+        match self.at.hook {
+            Hook::Ingress if plain && flow.leased(direction, second) => flow.interface(direction.other()),
+            Hook::Forward if plain && self.at.stamp == super::stamp(self.env, packet) => {
+                flow.renew_lease(direction, second);
+                0
+            }
+            Hook::Ingress | Hook::Forward | Hook::Local => 0,
+        }
     }
 
     /// A live connection that the fast path did not take: another generation, another interface, an expired slot. The

@@ -116,7 +116,7 @@ fn flow() -> Flow {
         proto: Cell::default(),
         state: Cell::default(),
         flags: Cell::default(),
-        pad: Cell::default(),
+        lease: Cell::default(),
         generation: Cell::default(),
         slot: Cell::default(),
         seen: Cell::default(),

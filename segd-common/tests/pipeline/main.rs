@@ -13,6 +13,7 @@ mod chance;
 mod essentials;
 mod fragments;
 mod icmp;
+mod lease;
 mod life;
 mod places;
 mod room;

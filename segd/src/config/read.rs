@@ -18,6 +18,7 @@ const HOOKS: &[(&str, HookChoice)] = &[
     ("xdp-generic", HookChoice::XdpGeneric),
     ("tc", HookChoice::Tc),
 ];
+const FORWARDS: &[(&str, Forward)] = &[("kernel", Forward::Kernel), ("shortcut", Forward::Shortcut)];
 const INTRA: &[(&str, IntraZone)] = &[("deny", IntraZone::Deny), ("allow", IntraZone::Allow)];
 const EXPECT: &[(&str, bool)] = &[("allow", true), ("deny", false)];
 
@@ -121,19 +122,22 @@ fn interfaces(node: &Node, written: &mut Written, findings: &mut Findings<'_>) {
         let Some(mut fields) = Fields::of(node, "an interface", findings) else { continue };
         let name = fields.need("name", "write name: \"lan*\"", findings).and_then(|node| text(node, findings));
         let hook = fields.take("hook").and_then(|node| choice(node, "hook", HOOKS, findings)).unwrap_or_default();
-        let forward = fields.take("forward").and_then(|node| forward(node, findings)).unwrap_or_default();
+        let forward = fields.take("forward").and_then(|node| forward(node, hook, findings)).unwrap_or_default();
         fields.finish(findings);
         written.interfaces.extend(name.map(|name| WrittenInterface { name, hook, forward }));
     }
 }
 
-fn forward(node: &Node, findings: &mut Findings<'_>) -> Option<Forward> {
-    let word = text(node, findings)?;
-    if word.value == "shortcut" {
-        findings.fault(word.spot, "forward: shortcut is not available in this release", "write forward: kernel");
-        return None;
+fn forward(node: &Node, hook: HookChoice, findings: &mut Findings<'_>) -> Option<Forward> {
+    let forward = choice(node, "way to forward", FORWARDS, findings)?;
+    if forward == Forward::Shortcut && !matches!(hook, HookChoice::Auto | HookChoice::Xdp) {
+        findings.fault(
+            node.spot,
+            "forward: shortcut redirects in XDP, and this hook is another one",
+            "write hook: xdp, or leave the hook out; or write forward: kernel",
+        );
     }
-    choice(node, "way to forward", &[("kernel", Forward::Kernel)], findings)
+    Some(forward)
 }
 
 fn zone(name: At<String>, node: &Node, findings: &mut Findings<'_>) -> Option<WrittenZone> {

@@ -134,7 +134,8 @@ fn overwrite(entry: &Flow, old: &Flow) {
         dst_lo: _,
         ports: _,
         proto: _,
-        pad: _,
+        // It lasts a second, and is renewed.
+        lease: _,
         generation: _,
         state,
         flags,

@@ -55,6 +55,7 @@ pub use crate::interfaces::Hook;
 
 use crate::compile::{self, Answer, Clock, Freed, Image, Laid, Question};
 use crate::interfaces::Link;
+use crate::policy::Forward;
 use attached::Attached;
 use folders::Folders;
 use publish::Placed;
@@ -70,6 +71,8 @@ pub struct Datapath {
     placed: Placed,
     attached: Attached,
     slots: BTreeMap<u32, u16>,
+    /// Flags and link address of each interface, as the programs know them.
+    told: BTreeMap<u32, (u16, [u8; 6])>,
     clock: Arc<Mutex<Clock>>,
 }
 
@@ -106,7 +109,8 @@ impl Datapath {
         let slots = set.interfaces()?.into_iter().map(|entry| (entry.ifindex, entry.slot)).collect();
         let (placed, attached) = (Placed::read(&set)?, Attached::new(dir, tc));
         let moving = if adopted { Moving::Leaving } else { Moving::Making(None) };
-        let mut datapath = Self { folders, set, moving, adopted, placed, attached, slots, clock };
+        let told = BTreeMap::new();
+        let mut datapath = Self { folders, set, moving, adopted, placed, attached, slots, told, clock };
         if adopted {
             datapath.leave()?;
             datapath.make_room(sizes)?;
@@ -194,6 +198,7 @@ impl Datapath {
         match std::mem::replace(&mut self.moving, Moving::No) {
             Moving::Making(Some(before)) => {
                 (self.set, self.placed) = *before;
+                self.told.clear();
                 if let Err(error) = self.folders.abandon() {
                     tracing::warn!("{error}; the next start removes it");
                 }
@@ -235,6 +240,8 @@ impl Datapath {
         let set = MapSet::beside(&self.folders, sizes)?;
         let placed = Placed::read(&set)?;
         let before = (std::mem::replace(&mut self.set, set), std::mem::replace(&mut self.placed, placed));
+        // Link addresses are this load's own.
+        self.told.clear();
         if behind {
             self.moving = Moving::Making(Some(Box::new(before)));
         }
@@ -275,9 +282,33 @@ impl Datapath {
     }
 
     fn tell(&mut self, link: &Link) -> Result<(), DatapathError> {
+        self.tell_with(link, 0)
+    }
+
+    fn tell_with(&mut self, link: &Link, flags: u16) -> Result<(), DatapathError> {
         let slot = self.interface_slot(link.index, &link.name);
-        let flags = if link.ethernet { 0 } else { Interface::LAYER3 };
-        self.set.tell_interface(Interface { ifindex: link.index, slot, flags })
+        let flags = flags | if link.ethernet { 0 } else { Interface::LAYER3 };
+        let address = link.address.unwrap_or_default();
+        self.told.remove(&link.index);
+        self.set.tell_interface(Interface { ifindex: link.index, slot, flags }, address)?;
+        self.told.insert(link.index, (flags, address));
+        Ok(())
+    }
+
+    /// Says who forwards what comes in by a guarded interface, and whether XDP may send to it. Does nothing if that is known.
+    ///
+    /// # Errors
+    /// The kernel refuses to write a map.
+    pub fn steer(&mut self, link: &Link, forward: Forward, target: bool) -> Result<(), DatapathError> {
+        let shortcut = if forward == Forward::Shortcut { Interface::SHORTCUT } else { 0 };
+        let flags = shortcut | if target { Interface::TARGET } else { 0 };
+        let known = self.told.get(&link.index).map(|(flags, address)| (flags & !Interface::LAYER3, *address));
+        // What no interface was ever asked for is not written anew at each start.
+        if known == Some((flags, link.address.unwrap_or_default())) || (known.is_none() && flags == 0 && !self.adopted)
+        {
+            return Ok(());
+        }
+        self.tell_with(link, flags)
     }
 
     /// Takes the programs off an interface of which others see everything. It stays known: what is forwarded came in by it.
@@ -295,6 +326,7 @@ impl Datapath {
     /// The pins can't be removed.
     pub fn detach(&mut self, ifindex: u32) -> Result<(), DatapathError> {
         self.attached.detach(ifindex)?;
+        self.told.remove(&ifindex);
         self.set.forget_interface(ifindex)?;
         self.slots.remove(&ifindex);
         Ok(())

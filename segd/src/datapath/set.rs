@@ -52,7 +52,8 @@ const EVENT_RATE: u32 = 2000;
 
 /// What is attached on the way in, and what it calls.
 pub(super) const XDP: &str = "segd_xdp";
-const XDP_WHOLE: &str = "segd_xdp_whole";
+/// What the attached XDP program calls, in the order of the map.
+const XDP_CALLED: [&str; 2] = ["segd_xdp_whole", "segd_xdp_shortcut"];
 /// What the attached TC programs call, in the order of the map.
 const TC_WHOLE: [&str; 2] = ["segd_ingress_whole", "segd_egress_whole"];
 
@@ -192,14 +193,20 @@ impl MapSet {
     }
 
     fn load_programs(&mut self) -> Result<(), DatapathError> {
-        for name in [XDP, XDP_WHOLE] {
+        for name in [XDP].into_iter().chain(XDP_CALLED) {
             refused(name, self.xdp(name)?.load())?;
         }
         for name in ["segd_ingress", "segd_egress", "segd_note", "segd_clock"].into_iter().chain(TC_WHOLE) {
             refused(name, self.classifier(name)?.load())?;
         }
-        let whole = self.xdp(XDP_WHOLE)?.fd().map_err(|error| unloaded(XDP_WHOLE, &error))?.try_clone();
-        self.set_program(WHOLE_XDP, 0, &whole.map_err(|error| DatapathError::system("duplicate a program", error))?)?;
+        for (index, name) in (0..).zip(XDP_CALLED) {
+            let called = self.xdp(name)?.fd().map_err(|error| unloaded(name, &error))?.try_clone();
+            self.set_program(
+                WHOLE_XDP,
+                index,
+                &called.map_err(|error| DatapathError::system("duplicate a program", error))?,
+            )?;
+        }
         for (index, name) in (0..).zip(TC_WHOLE) {
             let whole = self.classifier(name)?.fd().map_err(|error| unloaded(name, &error))?.try_clone();
             self.set_program(
@@ -211,7 +218,7 @@ impl MapSet {
         Ok(())
     }
 
-    /// Names the program that takes the whole way. Those that are attached go over to it with their next packet.
+    /// Names a program that is called. Those that are attached go over to it with their next packet.
     fn set_program(&mut self, name: &'static str, index: u32, program: &ProgramFd) -> Result<(), DatapathError> {
         let map = self.ebpf.map_mut(name).ok_or(DatapathError::Missing(name))?;
         let mut map: ProgramArray<_> =
@@ -325,14 +332,18 @@ impl MapSet {
         Ok(all?.into_iter().map(unpack).filter(|interface| interface.ifindex != 0).collect())
     }
 
-    /// Tells the programs of an interface, in the first place that is free or its own.
-    pub(super) fn tell_interface(&mut self, interface: Interface) -> Result<(), DatapathError> {
+    /// Tells the programs of an interface, in the first place that is free or its own. `address`: its link address, zeros if it
+    /// has none.
+    pub(super) fn tell_interface(&mut self, interface: Interface, address: [u8; 6]) -> Result<(), DatapathError> {
         let map = self.interface_map()?;
         let there = |place: &u32| map.get(place, 0).map(unpack).unwrap_or_default().ifindex;
         let place = Interface::places(interface.ifindex)
             .find(|place| there(place) == interface.ifindex)
             .or_else(|| Interface::places(interface.ifindex).find(|place| there(place) == 0))
             .ok_or(DatapathError::TooManyInterfaces(interface.ifindex))?;
+        let mut word = [0; 8];
+        word[..6].copy_from_slice(&address);
+        self.set_array("LINK_ADDRESS", place, u64::from_le_bytes(word))?;
         self.write_interface(place, pack(interface))
     }
 

@@ -5,8 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::kernel::Kernel;
-use crate::interfaces::{Change, Hook, HookDecision, Kind, Link, choose_hook, guarded, lower, names_above};
-use crate::policy::{HookChoice, InterfaceSelector};
+use crate::interfaces::{
+    Change, ForwardDecision, Hook, HookDecision, Kind, Link, choose_forward, choose_hook, guarded, lower, names_above,
+    takes_redirects, tracks_strictly,
+};
+use crate::policy::{Forward, HookChoice, InterfaceSelector};
 
 /// Links and addresses of this machine, as netlink told them last.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -67,7 +70,7 @@ impl Wishes<'_> {
 }
 
 /// A guarded interface, and how it went.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Guarded {
     pub(super) name: String,
     /// The hook that was chosen by what the interface is; none if no hook can do what the policy asks.
@@ -78,6 +81,8 @@ pub(super) struct Guarded {
     pub(super) fault: Option<String>,
     /// Nothing is attached to it: these see everything that it sees, and are guarded.
     pub(super) covered_by: Vec<u32>,
+    /// Who forwards what comes in by it.
+    pub(super) forward: ForwardDecision,
 }
 
 /// The guarded interfaces, by index.
@@ -115,6 +120,33 @@ impl Guards {
         for link in upon {
             self.guard(kernel, link, selectors, &enforced);
         }
+        self.steer(kernel, machine, selectors);
+    }
+
+    /// Decides anew who forwards, where the policy asks for the shortcut: that hangs on what others do to this machine.
+    pub(super) fn steer(&mut self, kernel: &mut dyn Kernel, machine: &Machine, selectors: &[InterfaceSelector]) {
+        let asked = |link: &Link| guarded(link, selectors).unwrap_or_default().forward;
+        let any = machine.guarded(selectors).any(|link| asked(link) == Forward::Shortcut);
+        let strict = any && tracks_strictly();
+        for (index, guarded) in &mut self.0 {
+            let Some(link) = machine.links.get(index) else { continue };
+            let here = guarded.decision.as_ref().filter(|_| guarded.fault.is_none() && guarded.covered_by.is_empty());
+            let forward = here.map_or_else(ForwardDecision::default, |decision| {
+                choose_forward(link, asked(link), decision.hook, strict)
+            });
+            let target = any && link.ethernet && takes_redirects(link.index);
+            if let Err(error) = kernel.steer(link, forward.forward, target) {
+                tracing::warn!("the kernel forwards what comes in by {}: {error}", link.name);
+            }
+            if forward != guarded.forward {
+                match (&forward.why, forward.forward) {
+                    (Some(why), _) => tracing::warn!("the kernel forwards what comes in by {}: {why}", link.name),
+                    (None, Forward::Shortcut) => tracing::info!("{} takes the shortcut", link.name),
+                    (None, Forward::Kernel) => tracing::info!("{} no longer takes the shortcut", link.name),
+                }
+                guarded.forward = forward;
+            }
+        }
     }
 
     /// Whether something that should be enforced is not, by the kernel's word: a fault, or links that somebody removed.
@@ -150,23 +182,24 @@ impl Guards {
         let guarded = match kernel.cover(link) {
             Ok(()) => Guarded {
                 name: link.name.clone(),
-                chosen: None,
                 decision: Some(HookDecision { hook, why }),
-                fault: None,
                 covered_by: below,
+                ..Guarded::default()
             },
-            Err(error) => Guarded {
-                name: link.name.clone(),
-                chosen: None,
-                decision: None,
-                fault: Some(error.to_string()),
-                covered_by: Vec::new(),
-            },
+            Err(error) => Guarded { name: link.name.clone(), fault: Some(error.to_string()), ..Guarded::default() },
         };
-        if self.0.get(&link.index) != Some(&guarded) {
+        self.note(link.index, guarded);
+    }
+
+    /// Keeps how it went, and tells it if it is news.
+    fn note(&mut self, index: u32, guarded: Guarded) {
+        let before = self.0.remove(&index);
+        let forward = before.as_ref().map(|before| before.forward.clone()).unwrap_or_default();
+        let guarded = Guarded { forward, ..guarded };
+        if before.as_ref() != Some(&guarded) {
             tell(&guarded);
         }
-        self.0.insert(link.index, guarded);
+        self.0.insert(index, guarded);
     }
 
     /// A link that left took its programs along; what the datapath still holds for it goes as well.
@@ -195,8 +228,8 @@ impl Guards {
         selectors: &[InterfaceSelector],
         enforced: &BTreeSet<u32>,
     ) {
-        let choice = guarded(link, selectors).unwrap_or_default().hook;
-        let chosen = choose_hook(link, choice);
+        let guarding = guarded(link, selectors).unwrap_or_default();
+        let chosen = choose_hook(link, guarding);
         if let Some(before) = self.0.get_mut(&link.index)
             && before.fault.is_none()
             && enforced.contains(&link.index)
@@ -206,16 +239,10 @@ impl Guards {
             return;
         }
         let guarded = match chosen {
-            Err(error) => {
-                let fault = Some(error.to_string());
-                Guarded { name: link.name.clone(), chosen: None, decision: None, fault, covered_by: Vec::new() }
-            }
-            Ok(chosen) => attach(kernel, link, choice, &chosen),
+            Err(error) => Guarded { fault: Some(error.to_string()), name: link.name.clone(), ..Guarded::default() },
+            Ok(chosen) => attach(kernel, link, guarding.hook, &chosen),
         };
-        if self.0.get(&link.index) != Some(&guarded) {
-            tell(&guarded);
-        }
-        self.0.insert(link.index, guarded);
+        self.note(link.index, guarded);
     }
 }
 
@@ -232,7 +259,7 @@ fn attach(kernel: &mut dyn Kernel, link: &Link, choice: HookChoice, chosen: &Hoo
         chosen: Some(chosen.clone()),
         decision: Some(decision),
         fault,
-        covered_by: Vec::new(),
+        ..Guarded::default()
     };
     let Err(error) = kernel.attach(link, chosen.hook) else { return guarded(chosen.clone(), None) };
     if choice != HookChoice::Auto || chosen.hook == Hook::Tc {

@@ -21,6 +21,7 @@ use crate::datapath::{
 };
 use crate::history::Who;
 use crate::interfaces::{Change, Hook, Kind, Link};
+use crate::policy::Forward;
 use crate::seen::{Seen, Told};
 use crate::state::StateDir;
 use crate::state::quarantine::Quarantine;
@@ -114,6 +115,10 @@ impl Kernel for PaperKernel {
         Ok(())
     }
 
+    fn steer(&mut self, _link: &Link, _forward: Forward, _target: bool) -> Result<(), DatapathError> {
+        Ok(())
+    }
+
     fn detach(&mut self, ifindex: u32) -> Result<(), DatapathError> {
         self.0.lock().unwrap().attached.remove(&ifindex);
         Ok(())
@@ -196,7 +201,19 @@ pub(crate) struct House {
 
 pub(super) fn link(index: u32, name: &str, kind: Kind) -> Link {
     let loopback = kind == Kind::Loopback;
-    Link { index, name: name.into(), kind, up: true, ethernet: true, loopback, master: None, parent: None, mtu: 1500 }
+    let address = (!loopback).then_some([2, 0, 0, 0, 0, index as u8]);
+    Link {
+        index,
+        name: name.into(),
+        kind,
+        up: true,
+        ethernet: true,
+        loopback,
+        address,
+        master: None,
+        parent: None,
+        mtu: 1500,
+    }
 }
 
 impl House {

@@ -7,6 +7,7 @@ use crate::datapath::{
     Counters, Datapath, DatapathError, Enforced, Fallback, Flow, Occupancy, Probed, Published, Sizes,
 };
 use crate::interfaces::{Hook, Link};
+use crate::policy::Forward;
 
 /// The kernel side of one instance. See [`Datapath`] for what each call promises.
 pub(super) trait Kernel: Send {
@@ -20,6 +21,7 @@ pub(super) trait Kernel: Send {
     fn interface_slot(&mut self, ifindex: u32, name: &str) -> u16;
     fn attach(&mut self, link: &Link, hook: Hook) -> Result<(), DatapathError>;
     fn cover(&mut self, link: &Link) -> Result<(), DatapathError>;
+    fn steer(&mut self, link: &Link, forward: Forward, target: bool) -> Result<(), DatapathError>;
     fn detach(&mut self, ifindex: u32) -> Result<(), DatapathError>;
     fn enforced(&self) -> Vec<Enforced>;
     fn counters(&self) -> Result<Counters, DatapathError>;
@@ -70,6 +72,10 @@ impl Kernel for Datapath {
 
     fn cover(&mut self, link: &Link) -> Result<(), DatapathError> {
         Self::cover(self, link)
+    }
+
+    fn steer(&mut self, link: &Link, forward: Forward, target: bool) -> Result<(), DatapathError> {
+        Self::steer(self, link, forward, target)
     }
 
     fn detach(&mut self, ifindex: u32) -> Result<(), DatapathError> {

@@ -9,7 +9,7 @@ use super::guarding::in_place;
 use super::writer::{Core, NEARLY_FULL_PERCENT};
 use crate::api::types::{Amiss, InterfaceStatus, State, Status, TableFill};
 use crate::datapath::{Attachment, Occupancy};
-use crate::interfaces::Hook;
+use crate::interfaces::{ForwardDecision, Hook};
 
 /// An interface that should be guarded, and what the kernel says about it.
 pub(super) struct Guarding {
@@ -20,6 +20,7 @@ pub(super) struct Guarding {
     pub(super) enforced: bool,
     why: Option<String>,
     detail: Option<String>,
+    forward: ForwardDecision,
 }
 
 impl Core {
@@ -50,6 +51,7 @@ impl Core {
                 enforced: detail.is_none(),
                 why: decided.map(|decision| decision.why.clone()),
                 detail,
+                forward: guarded.forward.clone(),
             }
         };
         self.guards.0.iter().map(of).collect()
@@ -151,8 +153,9 @@ impl Core {
 }
 
 fn interface_status(guarded: Guarding) -> InterfaceStatus {
-    let Guarding { ifindex, name, hook, attachment, enforced, why, detail } = guarded;
-    InterfaceStatus { name, ifindex, hook: hook.to_string(), attachment, enforced, why, detail }
+    let Guarding { ifindex, name, hook, attachment, enforced, why, detail, forward } = guarded;
+    let ForwardDecision { forward, why: forward_why } = forward;
+    InterfaceStatus { name, ifindex, hook: hook.to_string(), attachment, enforced, why, detail, forward, forward_why }
 }
 
 fn tables(occupancy: Occupancy) -> Vec<TableFill> {

@@ -263,6 +263,7 @@ impl Core {
         if self.guards.amiss(self.kernel.as_ref()) {
             self.guard_interfaces();
         }
+        self.guards.steer(self.kernel.as_mut(), &self.machine, &self.force.written.policy.interfaces);
         let now = Timestamp::now();
         if now.duration_since(self.retired).abs() > RETIRE_EVERY {
             self.retire_names(now);

@@ -5,9 +5,9 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::policy::HookChoice;
+use crate::policy::{Forward, HookChoice};
 
-use super::{Kind, Link};
+use super::{Guarding, Kind, Link};
 
 /// Where the ingress program sits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -85,13 +85,17 @@ pub enum HookError {
     },
 }
 
-/// Decides which hook guards `link`.
+/// Decides which hook guards `link`, as the policy wants it guarded.
 ///
 /// # Errors
 /// A forced choice that this kind of interface cannot take; the error names the mend. That a driver of a
 /// physical device lacks XDP shows only when it is attached.
-pub fn choose_hook(link: &Link, choice: HookChoice) -> Result<HookDecision, HookError> {
-    let forced = match choice {
+pub fn choose_hook(link: &Link, guarding: Guarding) -> Result<HookDecision, HookError> {
+    let forced = match guarding.hook {
+        HookChoice::Auto if guarding.forward == Forward::Shortcut && link.ethernet && may_have_native(&link.kind) => {
+            let why = "the zone file says forward: shortcut, which is XDP's".to_owned();
+            return Ok(HookDecision { hook: Hook::Xdp, why });
+        }
         HookChoice::Auto => return Ok(automatic(link)),
         HookChoice::Xdp => Hook::Xdp,
         HookChoice::XdpGeneric => Hook::XdpGeneric,
@@ -141,8 +145,12 @@ fn automatic(link: &Link) -> HookDecision {
 mod tests {
     use super::*;
 
+    fn by(hook: HookChoice) -> Guarding {
+        Guarding { hook, ..Guarding::default() }
+    }
+
     fn decide(kind: Kind, choice: HookChoice) -> Result<Hook, HookError> {
-        choose_hook(&Link::sample(2, "x0", kind), choice).map(|decision| decision.hook)
+        choose_hook(&Link::sample(2, "x0", kind), by(choice)).map(|decision| decision.hook)
     }
 
     #[test]
@@ -163,7 +171,7 @@ mod tests {
         ];
         assert_eq!(decide(Kind::Physical, HookChoice::Auto), Ok(Hook::Xdp));
         for kind in virtual_kinds {
-            let decision = choose_hook(&Link::sample(2, "x0", kind.clone()), HookChoice::Auto).unwrap();
+            let decision = choose_hook(&Link::sample(2, "x0", kind.clone()), by(HookChoice::Auto)).unwrap();
             assert_eq!(decision.hook, Hook::Tc, "{kind}");
             assert!(decision.why.len() > 10, "{kind} has no reason: {}", decision.why);
         }
@@ -173,7 +181,7 @@ mod tests {
     fn a_physical_device_without_ethernet_header_is_guarded_by_tc() {
         let modem = Link { ethernet: false, ..Link::sample(2, "wwan0", Kind::Physical) };
         assert_eq!(
-            choose_hook(&modem, HookChoice::Auto),
+            choose_hook(&modem, by(HookChoice::Auto)),
             Ok(HookDecision { hook: Hook::Tc, why: "its packets have no Ethernet header, which XDP needs".into() })
         );
     }
@@ -186,6 +194,15 @@ mod tests {
             assert_eq!(decide(Kind::Veth, choice), Ok(hook));
         }
         assert_eq!(decide(Kind::Bridge, HookChoice::XdpGeneric), Ok(Hook::XdpGeneric));
+    }
+
+    #[test]
+    fn the_shortcut_takes_xdp_wherever_a_driver_may_have_it() {
+        let shortcut = Guarding { forward: Forward::Shortcut, ..Guarding::default() };
+        let of = |kind| choose_hook(&Link::sample(2, "x0", kind), shortcut).map(|decision| decision.hook);
+        assert_eq!(of(Kind::Veth), Ok(Hook::Xdp));
+        assert_eq!(of(Kind::Bridge), Ok(Hook::Tc));
+        assert_eq!(of(Kind::Wireguard), Ok(Hook::Tc));
     }
 
     #[test]

@@ -25,6 +25,8 @@ pub struct Link {
     /// The interface it lies upon (VLAN, macvlan, tunnel), or a veth's peer; `None` if that is in another namespace.
     /// The kernel says nothing when a peer moves away, so this is as of the last thing that it said.
     pub parent: Option<u32>,
+    /// Its own address on an Ethernet.
+    pub address: Option<[u8; 6]>,
     /// Largest packet, in bytes, without the link header.
     pub mtu: u32,
 }
@@ -96,6 +98,7 @@ impl Link {
             loopback,
             master: None,
             parent: None,
+            address: None,
             mtu: 0,
         };
         let mut parent_elsewhere = false;
@@ -103,6 +106,7 @@ impl Link {
             match attribute {
                 LinkAttribute::IfName(name) => link.name.clone_from(name),
                 LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
+                LinkAttribute::Address(bytes) if ethernet => link.address = bytes.as_slice().try_into().ok(),
                 LinkAttribute::Controller(index) => link.master = Some(*index).filter(|&index| index != 0),
                 LinkAttribute::Link(index) => link.parent = Some(*index).filter(|&index| index != 0),
                 LinkAttribute::LinkNetNsId(_) => parent_elsewhere = true,
@@ -139,15 +143,18 @@ fn kind_of(info: &[LinkInfo], ethernet: bool) -> Option<Kind> {
 impl Link {
     /// An interface as tests need it: up, Ethernet unless its kind says otherwise.
     pub(crate) fn sample(index: u32, name: &str, kind: Kind) -> Self {
+        let ethernet = !matches!(kind, Kind::Tun | Kind::Wireguard);
+        let address = ethernet.then_some([2, 0, 0, 0, 0, index as u8]);
         Self {
             index,
             name: name.to_owned(),
             up: true,
-            ethernet: !matches!(kind, Kind::Tun | Kind::Wireguard),
+            ethernet,
             loopback: kind == Kind::Loopback,
             kind,
             master: None,
             parent: None,
+            address,
             mtu: 1500,
         }
     }
@@ -173,6 +180,7 @@ mod tests {
             LinkLayerType::Ether,
             vec![
                 LinkAttribute::IfName("eth0".into()),
+                LinkAttribute::Address(vec![2, 0, 0, 0, 0, 4]),
                 LinkAttribute::Mtu(9000),
                 LinkAttribute::Controller(9),
                 LinkAttribute::LinkInfo(vec![LinkInfo::PortKind(port)]),

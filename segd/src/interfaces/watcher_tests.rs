@@ -107,8 +107,11 @@ fn links_come_with_their_kind_their_master_and_their_parent() {
         ip("tuntap add dev tap0 mode tap");
         listener.settle().await;
         assert_eq!(listener.link("br0").kind, Kind::Bridge);
+        let address = listener.link("va").address;
+        assert!(address.is_some_and(|address| address != [0; 6]), "{address:?}");
         let port = Link {
             parent: Some(vb),
+            address,
             master: Some(listener.link("br0").index),
             mtu: 1400,
             ..Link::sample(va, "va", Kind::Veth)

@@ -97,6 +97,8 @@ pub enum Forward {
     /// The kernel's own forwarding.
     #[default]
     Kernel,
+    /// XDP redirects them past the kernel, as long as that forwards them unchanged.
+    Shortcut,
 }
 
 /// A named set of networks.

@@ -89,6 +89,20 @@ impl Namespace {
         self.run(|| std::fs::write(&file, value)).with_context(|| format!("could not set {key} to {value}"))
     }
 
+    /// Switches what an interface's driver does for the kernel, in the words of `ethtool -K`: "gro on", "tx off".
+    pub fn offload(&self, interface: &str, words: &str) -> Result<()> {
+        let args: Vec<_> = ["-K", interface].into_iter().chain(words.split_whitespace()).collect();
+        self.command("ethtool", &args).map(drop)
+    }
+
+    /// Packets of both families that this namespace's kernel has forwarded so far.
+    pub fn forwarded(&self) -> Result<u64> {
+        let page = self.command("nstat", &["-a", "-s", "-z", "-j", "IpForwDatagrams", "Ip6OutForwDatagrams"])?;
+        let counters: serde_json::Value = serde_json::from_str(&page)?;
+        let count = |name| counters["kernel"][name].as_u64().with_context(|| format!("nstat knows no {name}"));
+        Ok(count("IpForwDatagrams")? + count("Ip6OutForwDatagrams")?)
+    }
+
     /// Loads nftables rules, in the words of `nft -f`.
     pub fn nft(&self, ruleset: &str) -> Result<()> {
         self.command("nft", &[ruleset]).map(drop)

@@ -32,13 +32,24 @@ impl Port {
 
     /// Waits for a frame that contains `marker`, and gives it.
     pub fn hears(&mut self, marker: &[u8], patience: Duration) -> io::Result<Option<Vec<u8>>> {
+        self.hears_all(marker, patience).map(|heard| heard.and_then(|mut frames| frames.pop()))
+    }
+
+    /// The same, with all that came before it.
+    pub fn hears_all(&mut self, marker: &[u8], patience: Duration) -> io::Result<Option<Vec<Vec<u8>>>> {
+        let mut heard = Vec::new();
         let end = Instant::now() + patience;
         let mut buffer = vec![0; 65536];
         while let Some(left) = end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
             self.socket.set_read_timeout(Some(left))?;
             match self.socket.read(&mut buffer) {
-                Ok(length) if contains(&buffer[..length], marker) => return Ok(Some(buffer[..length].to_vec())),
-                Ok(_) => {}
+                Ok(length) => {
+                    let frame = &buffer[..length];
+                    heard.push(frame.to_vec());
+                    if contains(frame, marker) {
+                        return Ok(Some(heard));
+                    }
+                }
                 Err(err) if matches!(err.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
                 Err(err) => return Err(err),
             }

@@ -7,6 +7,7 @@ use std::fmt;
 pub struct Zones {
     mode: &'static str,
     interfaces: Vec<(String, &'static str)>,
+    forward: &'static str,
     rules: Vec<String>,
     pairs: Vec<String>,
 }
@@ -22,7 +23,7 @@ impl Zones {
     #[must_use]
     pub fn new() -> Self {
         let interfaces = vec![("lan*".to_owned(), "auto"), ("wan*".to_owned(), "auto")];
-        Self { mode: "enforce", interfaces, rules: Vec::new(), pairs: Vec::new() }
+        Self { mode: "enforce", interfaces, forward: "kernel", rules: Vec::new(), pairs: Vec::new() }
     }
 
     /// Watches only.
@@ -45,6 +46,13 @@ impl Zones {
         for (_, chosen) in &mut self.interfaces {
             *chosen = hook;
         }
+        self
+    }
+
+    /// Lets XDP forward what is established, on every interface.
+    #[must_use]
+    pub fn shortcut(mut self) -> Self {
+        self.forward = "shortcut";
         self
     }
 
@@ -81,7 +89,7 @@ impl fmt::Display for Zones {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "version: 1\nmode: {}\ninterfaces:", self.mode)?;
         for (name, hook) in &self.interfaces {
-            writeln!(f, "  - {{ name: \"{name}\", hook: {hook} }}")?;
+            writeln!(f, "  - {{ name: \"{name}\", hook: {hook}, forward: {} }}", self.forward)?;
         }
         writeln!(
             f,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Coverage, QuarantineView};
 use crate::datapath::Attachment;
-use crate::policy::Mode;
+use crate::policy::{Forward, Mode};
 
 /// Whether the machine is guarded, in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -120,4 +120,10 @@ pub struct InterfaceStatus {
     /// What is wrong when it is not enforced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+    /// Who forwards what comes in by it on established connections: `kernel`, or XDP by the `shortcut`.
+    #[serde(default)]
+    pub forward: Forward,
+    /// Why the kernel does, where the zone file asks for the shortcut.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forward_why: Option<String>,
 }

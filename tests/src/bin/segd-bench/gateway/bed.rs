@@ -1,8 +1,6 @@
 //! Three namespaces in a row: source, gateway, sink; or only the two ends, for the floor. Everything that could make a
 //! packet wait for a question is answered beforehand: neighbours, routes, forwarding.
 
-use std::io;
-
 use anyhow::{Context, Result};
 use segd_tests::lab::{GATEWAY_MAC, HOST_MAC, Namespace};
 
@@ -63,7 +61,7 @@ impl Bed {
     pub(super) fn poll(&self) -> Result<()> {
         let Some(gateway) = &self.gateway else { return Ok(()) };
         for interface in [LAN, FAR] {
-            gateway.run(|| set_gro(interface)).with_context(|| format!("could not turn on GRO of {interface}"))?;
+            gateway.offload(interface, "gro on")?;
         }
         Ok(())
     }
@@ -107,28 +105,4 @@ fn address(net: &Namespace, interface: &str, addresses: &[&str]) -> Result<()> {
 
 fn mac(bytes: [u8; 6]) -> String {
     bytes.map(|byte| format!("{byte:02x}")).join(":")
-}
-
-/// `ETHTOOL_SGRO` (include/uapi/linux/ethtool.h), and its `struct ethtool_value`.
-const SET_GRO: u32 = 0x2c;
-
-#[repr(C)]
-struct Value {
-    command: u32,
-    data: u32,
-}
-
-fn set_gro(interface: &str) -> io::Result<()> {
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None)?;
-    let mut value = Value { command: SET_GRO, data: 1 };
-    // SAFETY: all zeros is a valid value of this structure.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    for (place, byte) in request.ifr_name.iter_mut().take(libc::IFNAMSIZ - 1).zip(interface.bytes()) {
-        *place = byte.cast_signed();
-    }
-    request.ifr_ifru.ifru_data = (&raw mut value).cast();
-    let fd = std::os::fd::AsRawFd::as_raw_fd(&socket);
-    // SAFETY: the request and what it points to have this call's layout and outlive it.
-    let done = unsafe { libc::ioctl(fd, libc::SIOCETHTOOL as _, &raw mut request) };
-    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

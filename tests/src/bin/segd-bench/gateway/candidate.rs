@@ -26,11 +26,13 @@ pub(crate) enum Candidate {
     NftLinear,
     /// The daemon with this hook.
     Segd(&'static str),
+    /// The daemon with native XDP, which forwards what is established.
+    Shortcut,
 }
 
 impl Candidate {
     /// In the order of each round.
-    pub(super) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 8] = [
         Self::Floor,
         Self::Nothing,
         Self::NftMaps,
@@ -38,6 +40,7 @@ impl Candidate {
         Self::Segd("xdp"),
         Self::Segd("xdp-generic"),
         Self::Segd("tc"),
+        Self::Shortcut,
     ];
 
     /// Whether it has to stop what the policy does not allow.
@@ -54,6 +57,7 @@ impl fmt::Display for Candidate {
             Self::NftMaps => f.write_str("nftables, verdict maps"),
             Self::NftLinear => f.write_str("nftables, linear"),
             Self::Segd(hook) => write!(f, "segd, {hook}"),
+            Self::Shortcut => f.write_str("segd, xdp, forward: shortcut"),
         }
     }
 }
@@ -80,9 +84,10 @@ impl Standing {
     pub(super) fn new(candidate: Candidate, written: &Written, policy: &Policy, ends: &mut Ends) -> Result<Self> {
         let bed = if candidate == Candidate::Floor { Bed::joined()? } else { Bed::routed()? };
         bed.poll()?;
-        let daemon = enforce(candidate, &bed, written, policy)?;
+        // Before the daemon: native XDP at the other end is what makes a veth take redirected frames.
         ends.drain(&bed.source)?;
         ends.drain(&bed.sink)?;
+        let daemon = enforce(candidate, &bed, written, policy)?;
         let standing = Self { candidate, _daemon: daemon, bed, next: FIRST_NEW, run: 0 };
         standing.establish(ends)?;
         Ok(standing)
@@ -142,8 +147,10 @@ pub(super) fn enforce(candidate: Candidate, bed: &Bed, written: &Written, policy
         Candidate::NftMaps => return nftables::enforce(gateway, policy, Form::Maps).map(|()| None),
         Candidate::NftLinear => return nftables::enforce(gateway, policy, Form::Linear).map(|()| None),
         Candidate::Segd(hook) => hook,
+        Candidate::Shortcut => "xdp",
     };
-    let zones = written.zones.replace("hook: auto", &format!("hook: {hook}"));
+    let forward = if candidate == Candidate::Shortcut { "shortcut" } else { "kernel" };
+    let zones = written.zones.replace("hook: auto", &format!("hook: {hook}, forward: {forward}"));
     let mut daemon = Daemon::new(&zones)?;
     daemon.start(gateway)?;
     crate::ground::end_adoption(&daemon.pins())?;

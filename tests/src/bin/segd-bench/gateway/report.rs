@@ -93,6 +93,21 @@ fn targets(out: &mut String, compared: &Compared, small: bool) -> Result<()> {
             at_least: true,
         },
         Row {
+            says: "T11: established by the shortcut, of no filter's cost",
+            seen: ratios(
+                cost(Candidate::Shortcut, Traffic::Established),
+                cost(Candidate::Nothing, Traffic::Established),
+            ),
+            limit: 0.5,
+            at_least: false,
+        },
+        Row {
+            says: "T11: established by the shortcut, of nftables' cost",
+            seen: ratios(cost(Candidate::Shortcut, Traffic::Established), cost(PEER, Traffic::Established)),
+            limit: 1.0 / 3.0,
+            at_least: false,
+        },
+        Row {
             says: "T5: established, added to no filter, of what nftables adds",
             seen: ratios(&added(OURS), &added(PEER)),
             limit: 0.5,
