@@ -218,7 +218,8 @@ fn what_an_office_did_while_it_was_watched_becomes_rules_under_which_the_same_da
 #[test]
 fn what_was_blocked_becomes_rules_too_and_enforce_tells_what_it_would_drop() -> Result<()> {
     needs_root!();
-    let lab = lab(&Zones::new().watched("guest", "accounting"))?;
+    let lab = lab(&Zones::new())?;
+    lab.daemon.ctl(&["audit", "guest", "accounting"])?;
     let _servers = servers(&lab)?;
     let to = lab.office.accounting.v4();
     assert!(is_silence(&lab.office.dev.connects(to, 5432)), "nothing allows it yet");
@@ -233,6 +234,36 @@ fn what_was_blocked_becomes_rules_too_and_enforce_tells_what_it_would_drop() -> 
     assert!(said.contains("10.40.0.7 (guest)  10.20.0.10 (accounting)  tcp/9100  audit: no-rule"), "{said}");
     let status = lab.daemon.json(&["status"])?;
     assert_eq!(status["coverage"]["audited"], 1, "{status}");
+    Ok(())
+}
+
+#[test]
+fn enforcing_a_pair_cuts_what_no_rule_allows_and_what_has_got_one_lives_on() -> Result<()> {
+    needs_root!();
+    let lab = lab(&Zones::new().watched("any", "any"))?;
+    let _servers = servers(&lab)?;
+    let to = lab.office.accounting.v4();
+    let mut needed = lab.office.guest.connects(to, 5432)?;
+    let mut other = lab.office.guest.connects(to, 9100)?;
+    let why = ["--reason", "the till", "--approved-by", "tests@example.com", "--id", "till"];
+    lab.daemon.ctl(&[&["allow", "guest", "accounting", "tcp/5432"], &why[..]].concat())?;
+    assert!(needed.says("hello").is_ok() && other.says("hello").is_ok(), "both are only watched");
+    let said = lab.daemon.segctl(&["enforce", "guest", "accounting", "--yes"])?;
+    let (code, said) = (said.status.code(), String::from_utf8_lossy(&said.stderr).into_owned());
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("enforce would have dropped 1 connections since"), "{said}");
+    assert!(said.contains("and 1 more that have a rule by now") && !said.contains("tcp/5432"), "{said}");
+    for _ in 0..20 {
+        assert!(needed.says("still there?").is_ok(), "opened when it was only watched, and a rule allows it");
+    }
+    let said = other.says("still there?");
+    assert!(is_silence(&said), "no rule allows it: {said:?} {:?}", lines(&lab, &["flows"])?);
+    let flows = lines(&lab, &["flows"])?;
+    let live = flows.iter().find(|flow| flow["dst_port"] == 5432).expect("it is live");
+    assert_eq!((&live["rule"], &live["reason"]), (&"till".into(), &"rule".into()), "{live}");
+    let out = lab.daemon.segctl(&["enforce", "any", "any", "--yes"])?;
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert!(said.contains("from any to any audit is written by hand") && said.contains("change it there"), "{said}");
     Ok(())
 }
 

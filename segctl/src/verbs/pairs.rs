@@ -107,15 +107,24 @@ fn agreed(pair: &Pair) -> anyhow::Result<bool> {
 }
 
 fn previewed(report: &PairReport, page: &Page) -> String {
-    let PairReport { from, to, since, would_drop_packets, would_drop_connections, would_drop, .. } = report;
+    let PairReport { from, to, since, would_drop_packets, would_drop_connections, would_drop, allowed_by_now, .. } =
+        report;
     let since = moment(*since, page);
+    let by_now = count(*allowed_by_now);
     if would_drop_packets + would_drop_connections == 0 {
         return format!("nothing was seen from {from} to {to} since {since} that enforce would have dropped");
     }
-    let (packets, connections) = (count(*would_drop_packets), count(*would_drop_connections));
-    let head = format!(
-        "from {from} to {to}, enforce would have dropped {connections} connections ({packets} packets) since {since}"
-    );
+    if *would_drop_connections == 0 && *allowed_by_now > 0 {
+        return format!(
+            "from {from} to {to}, all {by_now} connections that only the audit mode let pass since {since} have a rule by now"
+        );
+    }
+    let connections = count(*would_drop_connections);
+    let more = match allowed_by_now {
+        0 => format!("({} packets) since {since}", count(*would_drop_packets)),
+        _ => format!("since {since}, and {by_now} more that have a rule by now"),
+    };
+    let head = format!("from {from} to {to}, enforce would have dropped {connections} connections {more}");
     if would_drop.is_empty() {
         return head;
     }
@@ -155,6 +164,7 @@ mod tests {
             since: "2026-11-16T20:00:00Z".parse().unwrap(),
             would_drop_packets: 0,
             would_drop_connections: 0,
+            allowed_by_now: 0,
             would_drop: Vec::new(),
         }
     }
@@ -184,6 +194,15 @@ LAST      COUNT  INITIATOR        RESPONDER                SERVICE  VERDICT
 
 what is needed of it wants a rule first: segctl suggest
 "
+        );
+        let partly = PairReport { allowed_by_now: 40, would_drop: Vec::new(), ..busy };
+        assert_eq!(
+            previewed(&partly, &Page::sample()),
+            "from dev to internet, enforce would have dropped 7 connections since 2026-11-16 20:00:00, and 40 more that have a rule by now"
+        );
+        assert_eq!(
+            previewed(&PairReport { would_drop_connections: 0, ..partly }, &Page::sample()),
+            "from dev to internet, all 40 connections that only the audit mode let pass since 2026-11-16 20:00:00 have a rule by now"
         );
     }
 

@@ -358,13 +358,15 @@ impl Datapath {
         flows::occupancy(&self.set, self.clock().jiffies)
     }
 
-    /// What becomes of a new connection: the packet path's own decision, over the image that it reads.
+    /// What becomes of new connections, in the order of the questions: the packet path's own decision, over the image that it
+    /// reads.
     ///
     /// # Errors
     /// The image can't be read.
-    pub fn answer(&self, question: &Question) -> Result<Answer, DatapathError> {
+    pub fn answers(&self, questions: &[Question]) -> Result<Vec<Answer>, DatapathError> {
         let now = self.clock().jiffies;
-        Ok(compile::answer(&self.set.image()?, &self.set.root(now), question, now))
+        let (image, root) = (self.set.image()?, self.set.root(now));
+        Ok(questions.iter().map(|question| compile::answer(&image, &root, question, now)).collect())
     }
 
     /// Whether the packet path may yet go back to a policy before the one in force, with that one's numbers.

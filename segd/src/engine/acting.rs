@@ -131,6 +131,7 @@ impl Acting<'_> {
         if request.preview {
             return self.engine.read(|core| {
                 core.known_pair(request)?;
+                core.would_hold(request)?;
                 Ok(PairReport { generation: core.force.generation, ..report? })
             });
         }

@@ -99,15 +99,15 @@ impl Core {
     /// Sets the mode of one pair of zones in the drop-in file and puts it in force.
     pub(super) fn set_pair(&mut self, request: &PairRequest) -> Result<Applied, Refusal> {
         self.known_pair(request)?;
-        let PairRequest { from, to, mode, .. } = request;
         self.would_hold(request)?;
+        let PairRequest { from, to, mode, .. } = request;
         let applied = self.edit(|text| dropin::set_pair(text, from, to, Some(*mode)))?;
         tracing::info!("from {from} to {to} the mode is {mode} now");
         Ok(applied)
     }
 
     /// A mode that something written by hand overrides is refused, instead of being taken without effect.
-    fn would_hold(&self, request: &PairRequest) -> Result<(), Refusal> {
+    pub(super) fn would_hold(&self, request: &PairRequest) -> Result<(), Refusal> {
         let PairRequest { from, to, mode, .. } = request;
         let policy = &self.force.written.policy;
         if (policy.mode, *mode) == (Mode::Audit, Mode::Enforce) {
@@ -117,13 +117,12 @@ impl Core {
         }
         let same = |pair: &&PairMode| pair.from.to_string() == *from && pair.to.to_string() == *to;
         let by_hand = |pair: &&PairMode| Path::new(&pair.place.file) != self.dropin();
-        let enforced = policy.pairs.iter().filter(same).filter(by_hand).find(|pair| pair.mode == Mode::Enforce);
-        match enforced {
-            Some(pair) if *mode == Mode::Audit => {
-                let detail = format!("from {from} to {to} enforce is written by hand, at {}, and holds", pair.place);
+        match policy.pairs.iter().filter(same).filter(by_hand).find(|pair| pair.mode != *mode) {
+            Some(PairMode { mode, place, .. }) => {
+                let detail = format!("from {from} to {to} {mode} is written by hand, at {place}, and holds");
                 Err(Refusal::bad(detail, "change it there, then segctl reload"))
             }
-            _ => Ok(()),
+            None => Ok(()),
         }
     }
 

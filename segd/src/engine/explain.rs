@@ -36,8 +36,14 @@ impl Core {
 
     /// What the packet path would do, by the image that it reads.
     pub(super) fn answer(&self, question: &Question) -> Result<Answer, Refusal> {
-        let answer = self.kernel.answer(question);
-        answer.map_err(|error| Refusal::Failed(format!("cannot read the policy in force: {error}")))
+        let answer = self.answers(std::slice::from_ref(question))?.pop();
+        answer.ok_or_else(|| Refusal::Failed("the policy in force gave no answer".to_owned()))
+    }
+
+    /// The same for many, in their order.
+    pub(super) fn answers(&self, questions: &[Question]) -> Result<Vec<Answer>, Refusal> {
+        let answers = self.kernel.answers(questions);
+        answers.map_err(|error| Refusal::Failed(format!("cannot read the policy in force: {error}")))
     }
 
     fn explanation(&self, answer: Answer, service: Service) -> Explanation {

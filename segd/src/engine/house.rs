@@ -97,7 +97,10 @@ impl Kernel for PaperKernel {
         // The addresses of an IPv4 frame, asked as the daemon's own probe asks.
         let address = |at: usize| std::net::Ipv4Addr::from(<[u8; 4]>::try_from(&frame[at..at + 4]).unwrap());
         let service = "udp/9".parse().unwrap();
-        let answer = self.answer(&Question { src: address(26).into(), dst: address(30).into(), service })?;
+        let [answer] = self.answers(&[Question { src: address(26).into(), dst: address(30).into(), service }])?[..]
+        else {
+            unreachable!("one question, one answer")
+        };
         Ok(Probed { passes: answer.verdict == segd_common::reason::Verdict::Allow, reasons: vec![answer.reason] })
     }
 
@@ -165,13 +168,14 @@ impl Kernel for PaperKernel {
         Ok(())
     }
 
-    fn answer(&self, question: &Question) -> Result<Answer, DatapathError> {
+    fn answers(&self, questions: &[Question]) -> Result<Vec<Answer>, DatapathError> {
         let paper = self.0.lock().unwrap();
         let image = match &paper.fallback {
             Some(fallback) if paper.is_back() => &fallback.image,
             _ => paper.image.as_ref().unwrap(),
         };
-        Ok(image.answer(question, Clock::detached(Timestamp::now()).jiffies))
+        let now = Clock::detached(Timestamp::now()).jiffies;
+        Ok(questions.iter().map(|question| image.answer(question, now)).collect())
     }
 }
 

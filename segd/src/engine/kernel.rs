@@ -27,7 +27,7 @@ pub(super) trait Kernel: Send {
     fn counters(&self) -> Result<Counters, DatapathError>;
     fn flows(&self) -> Vec<Flow>;
     fn occupancy(&self) -> Occupancy;
-    fn answer(&self, question: &Question) -> Result<Answer, DatapathError>;
+    fn answers(&self, questions: &[Question]) -> Result<Vec<Answer>, DatapathError>;
     fn may_go_back(&self) -> bool;
     fn zones_in_flows(&self) -> BTreeSet<u16>;
     fn clear(&mut self, freed: &Freed) -> Result<(), DatapathError>;
@@ -98,8 +98,8 @@ impl Kernel for Datapath {
         Self::occupancy(self)
     }
 
-    fn answer(&self, question: &Question) -> Result<Answer, DatapathError> {
-        Self::answer(self, question)
+    fn answers(&self, questions: &[Question]) -> Result<Vec<Answer>, DatapathError> {
+        Self::answers(self, questions)
     }
 
     fn may_go_back(&self) -> bool {

@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
-use segd_common::reason::Reason;
+use segd_common::reason::{Reason, Verdict};
 
 use super::names::{Names, protocol_name};
 use super::refusal::Refusal;
@@ -15,9 +15,10 @@ use super::{Engine, Tagged};
 use crate::api::types::{
     FlowLine, FlowsQuery, MatrixCell, PairReport, PairRequest, PairTraffic, SinceQuery, SuggestQuery, Suggestions,
 };
+use crate::compile::Question;
 use crate::policy::ZoneName;
 use crate::seen::{Asked, Named, PairSum, Row, StoreError};
-use crate::suggest::{Material, suggest};
+use crate::suggest::{Material, service_of, suggest};
 
 /// How far back `enforce` looks unless told otherwise.
 const LOOK_BACK: SignedDuration = SignedDuration::from_hours(24 * 7);
@@ -108,11 +109,9 @@ impl Engine {
             if of_pair(from, to) { sum.packets[Reason::Audit as usize] } else { 0 }
         };
         let rows = self.seen.rows(&Asked { blocked: true, ..Asked::since(since) })?;
-        let would_be: Vec<&Row> = rows
-            .iter()
-            .rev()
-            .filter(|row| row.reason == Reason::Audit && of_pair(&row.from_zone, &row.to_zone))
-            .collect();
+        let audited_rows =
+            rows.iter().rev().filter(|row| row.reason == Reason::Audit && of_pair(&row.from_zone, &row.to_zone));
+        let (would_be, by_now) = self.core().still_dropped(audited_rows.collect())?;
         Ok(PairReport {
             from: from.clone(),
             to: to.clone(),
@@ -121,7 +120,8 @@ impl Engine {
             generation: 0,
             since,
             would_drop_packets: pairs.iter().map(audited).sum(),
-            would_drop_connections: would_be.iter().map(|row| row.flows).sum(),
+            would_drop_connections: flows(&would_be),
+            allowed_by_now: flows(&by_now),
             would_drop: would_be.into_iter().take(PREVIEWED).map(past_line).collect(),
         })
     }
@@ -135,11 +135,31 @@ impl Engine {
 }
 
 impl Core {
+    /// Parts what the audit mode let pass into what enforcement would drop under the policy in force, and what a rule allows by
+    /// now. What was not told apart by address counts as dropped.
+    fn still_dropped<'a>(&self, rows: Vec<&'a Row>) -> Result<(Vec<&'a Row>, Vec<&'a Row>), Refusal> {
+        let questions: Vec<Question> = rows.iter().filter_map(|row| asked_again(row)).collect();
+        let mut answers = self.answers(&questions)?.into_iter();
+        Ok(rows.into_iter().partition(|row| {
+            let answer = asked_again(row).and_then(|_| answers.next());
+            answer.is_none_or(|answer| answer.would.verdict() == Verdict::Deny)
+        }))
+    }
+
     /// What is amiss with the history of what was seen, for status.
     pub(super) fn seen_amiss(amiss: Option<String>) -> Option<crate::api::types::Amiss> {
         let mend = "enforcement goes on; suggest, report and past flows know less until it is mended".to_owned();
         amiss.map(|what| crate::api::types::Amiss { what, mend })
     }
+}
+
+/// The question that a connection of the past would be today; none if its ends were not told apart.
+fn asked_again(row: &Row) -> Option<Question> {
+    Some(Question { src: row.src?, dst: row.dst?, service: service_of(row.proto, row.port)? })
+}
+
+fn flows(rows: &[&Row]) -> u64 {
+    rows.iter().map(|row| row.flows).sum()
 }
 
 /// Packets by pair and verdict.

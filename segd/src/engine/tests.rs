@@ -444,6 +444,12 @@ fn what_enforcing_would_have_dropped_comes_out_of_the_history_of_the_pair_that_i
     assert_eq!(asked("any", "any", None).would_drop_connections, 3);
     assert_eq!(asked("ledger", "dev", None).would_drop_connections, 0);
     assert_eq!(asked("dev", "ledger", Some("2999-01-01T00:00:00Z")).would_drop_connections, 0);
+    // A rule for two of them is written meanwhile.
+    fs::write(house.dir.path().join("zones.yaml"), ZONES.replace("[tcp/5432]", "[tcp/5432, tcp/22]")).unwrap();
+    house.admin().reload().value.unwrap();
+    let told = asked("dev", "ledger", None);
+    assert_eq!((told.would_drop_connections, told.allowed_by_now), (1, 2));
+    assert_eq!(told.would_drop.iter().map(|line| line.dst_port).collect::<Vec<_>>(), [23]);
     let past = house.engine.past_flows(&FlowsQuery { blocked: true, ..FlowsQuery::default() }, of_pair.since).unwrap();
     let told: Vec<_> = past.iter().map(|line| (line.dst_port, line.connections, line.would_be.as_deref())).collect();
     assert_eq!(told, [(23, Some(1), Some("no-rule")), (22, Some(2), Some("no-rule"))]);

@@ -29,7 +29,7 @@ pub fn ask(ground: &mut Ground, random: &mut Random, policy: &Policy, questions:
         }
         let Some(frame) = first_packet(src, dst, service, port) else { continue };
         let Some(at) = place(policy, src) else { continue };
-        let answer = ground.datapath().answer(&Question { src, dst, service: asked(service)? })?;
+        let answer = ground.datapath().answers(&[Question { src, dst, service: asked(service)? }])?[0];
         let said = world.judge(at, &frame);
         let zone = |number| ground.zone(number).context("a zone that no policy has");
         let (from, to) = (zone(answer.from_zone)?, zone(answer.to_zone)?);

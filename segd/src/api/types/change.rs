@@ -231,8 +231,10 @@ pub struct PairReport {
     pub since: Timestamp,
     /// Packets of the pair that only the audit mode let pass since then.
     pub would_drop_packets: u64,
-    /// Connections among them.
+    /// Connections that enforce would drop under the policy in force.
     pub would_drop_connections: u64,
+    /// Connections that only the audit mode let pass then, and that a rule allows by now; they are not among those.
+    pub allowed_by_now: u64,
     /// These connections by class, the most recent first.
     pub would_drop: Vec<FlowLine>,
 }
