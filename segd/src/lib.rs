@@ -12,6 +12,7 @@ pub mod engine;
 pub mod frames;
 pub mod history;
 pub mod interfaces;
+pub mod log;
 pub mod metrics;
 pub mod policy;
 pub mod seen;

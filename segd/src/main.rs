@@ -28,7 +28,7 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Run(options) => {
-            log_to_stderr(options.log_level);
+            segd::log::init(options.log_level);
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .enable_all()
                 .build()
@@ -50,16 +50,6 @@ fn exit_code(error: &anyhow::Error) -> ExitCode {
         Some(StartError::Policy(_)) => ExitCode::from(POLICY_REFUSED),
         Some(StartError::NotPermitted(_)) => ExitCode::from(NOT_PERMITTED),
         _ => ExitCode::FAILURE,
-    }
-}
-
-fn log_to_stderr(level: LevelFilter) {
-    let lines = tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(level).with_target(false);
-    if sd_notify::booted().unwrap_or(false) && std::env::var_os("JOURNAL_STREAM").is_some() {
-        // The journal has a clock and knows no colours.
-        lines.without_time().with_ansi(false).init();
-    } else {
-        lines.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init();
     }
 }
 
@@ -104,7 +94,7 @@ fn check(options: &Check) -> ExitCode {
 }
 
 fn arm(options: &Arm) -> anyhow::Result<ExitCode> {
-    log_to_stderr(LevelFilter::WARN);
+    segd::log::init(LevelFilter::WARN);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let machine = runtime.block_on(async { daemon::take_stock(&mut Watcher::open()?).await })?;
     match engine::arm(&options.state_dir, &options.bpffs, &machine)? {
@@ -124,7 +114,7 @@ fn arm(options: &Arm) -> anyhow::Result<ExitCode> {
 }
 
 fn unload(options: &Unload) -> anyhow::Result<ExitCode> {
-    log_to_stderr(LevelFilter::WARN);
+    segd::log::init(LevelFilter::WARN);
     let Unloaded { taken, forgotten } = engine::unload(&options.bpffs, options.state_dir.as_deref())?;
     if taken.is_empty() {
         println!("nothing is pinned in {}; nothing was enforced from there", options.bpffs.display());

@@ -1,42 +1,13 @@
 //! `docs/first-hour.md` is true: its zone file and all of its commands, in their order, with an office's traffic in between.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use segd_tests::lab::{Lab, Port, Server, binary, until};
+use segd_tests::docs::{blocks, page, types};
+use segd_tests::lab::{Lab, Port, Server, until};
 use segd_tests::needs_root;
 use segd_tests::packet::tcp;
-
-/// Fenced blocks of one language, in their order.
-fn blocks<'a>(page: &'a str, language: &str) -> Vec<&'a str> {
-    let fence = format!("```{language}\n");
-    page.split(fence.as_str()).skip(1).filter_map(|block| block.split("```").next()).collect()
-}
-
-fn page() -> Result<String> {
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/first-hour.md");
-    fs::read_to_string(&page).with_context(|| format!("could not read {}", page.display()))
-}
-
-/// Types a line as an admin would, in the folder of the zone file.
-fn types(lab: &Lab, line: &str) -> Result<String> {
-    let folder = binary("segctl")?.parent().context("a folder")?.to_owned();
-    let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap_or_default());
-    let out = Command::new("sh")
-        .args(["-c", line])
-        .env("PATH", path)
-        .env("SEGD_SOCKET", lab.daemon.socket())
-        .current_dir(lab.daemon.config().parent().context("a folder")?)
-        .stdin(Stdio::null())
-        .output()?;
-    let said = String::from_utf8_lossy(&out.stdout).into_owned();
-    ensure!(out.status.success(), "{line}: {}\n{said}{}", out.status, String::from_utf8_lossy(&out.stderr));
-    Ok(said)
-}
 
 fn servers(lab: &Lab) -> Result<Vec<Server>> {
     let office = &lab.office;
@@ -97,7 +68,7 @@ fn before(lab: &Lab, line: &str) -> Result<()> {
 #[test]
 fn the_first_hour_leads_from_nothing_to_a_proven_allow_list() -> Result<()> {
     needs_root!();
-    let page = page()?;
+    let page = page("first-hour.md")?;
     let zones = blocks(&page, "yaml");
     assert_eq!(zones.len(), 1);
     let mut lab = Lab::prepared(zones[0])?;

@@ -4,6 +4,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use segd_tests::docs::{blocks, page, types};
 use segd_tests::lab::{Lab, Port, Session, Zones, is_silence, until};
 use segd_tests::needs_root;
 use segd_tests::packet::{icmp_error, tcp};
@@ -153,5 +154,43 @@ fn the_failsafe_gets_in_audit_lets_nobody_out_and_the_machine_itself_is_refused(
         assert_eq!(refused.status.code(), Some(2), "{target}: {said}");
         assert!(said.contains(words), "{said}");
     }
+    Ok(())
+}
+
+#[test]
+fn the_page_on_cutting_a_host_off_is_true() -> Result<()> {
+    needs_root!();
+    let lab = Lab::enforcing(open())?;
+    let _server = lab.office.accounting.serves_tcp(5432)?;
+    let to = lab.office.accounting.v4();
+    let page = page("quarantine.md")?;
+    let [terminal, api] = blocks(&page, "sh")[..] else { anyhow::bail!("two blocks of commands") };
+    for block in [terminal, api] {
+        let [cut, list, release] = block.lines().collect::<Vec<_>>()[..] else { anyhow::bail!("three commands") };
+        let mut open = session(&lab, false)?;
+        let before = lab.metrics()?.sum("segd_policy_generation", &[]);
+        let answer = types(&lab, cut)?;
+        assert!(open.says("beacon\n").is_err(), "{cut}");
+        assert!(is_silence(&lab.office.dev.connects(to, 5432)), "{cut}");
+        assert!(types(&lab, list)?.contains("10.30.0.5"), "{list}");
+        if cut.starts_with("curl") {
+            let answer: Value = serde_json::from_str(&answer)?;
+            let example: Value = serde_json::from_str(blocks(&page, "json")[0])?;
+            let keys = |value: &Value| value.as_object().map(|map| map.keys().cloned().collect::<Vec<_>>());
+            assert_eq!((keys(&answer), keys(&answer["proof"])), (keys(&example), keys(&example["proof"])), "{answer}");
+            let enforced = lab.metrics()?.sum("segd_policy_generation", &[]);
+            assert_eq!((answer["generation"].as_f64(), &answer["before"]), (Some(enforced), &false.into()), "{answer}");
+            assert!(enforced > before);
+            assert_eq!(answer["proof"]["reason"], "quarantined");
+            assert!(counted(&lab)? > 0);
+            let again: Value = serde_json::from_str(&types(&lab, cut)?)?;
+            assert_eq!(again["before"], true, "twice is once: {again}");
+        }
+        types(&lab, release)?;
+        assert!(lab.office.dev.reaches_tcp(to, 5432), "{release}");
+    }
+    let refused = types(&lab, &api.lines().next().unwrap_or_default().replace("10.30.0.5", "nowhere"));
+    let said = refused.expect_err("nobody is called so").to_string();
+    assert!(said.contains("neither an address nor a zone") && said.contains("mend"), "{said}");
     Ok(())
 }

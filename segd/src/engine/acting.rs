@@ -166,6 +166,25 @@ const fn verb_of(request: &PairRequest) -> &'static str {
     }
 }
 
+/// A second account of the change, in the log: the journal keeps it out of reach of whoever can write the history.
+fn told(entry: &HistoryEntry) {
+    let HistoryEntry { number, uid, loginuid, user, verb, reason, generation, hash, .. } = entry;
+    let object = entry.object.as_deref().unwrap_or_default();
+    tracing::info!(
+        number,
+        uid,
+        loginuid,
+        user,
+        verb,
+        object,
+        reason,
+        generation,
+        hash,
+        entry = serde_json::to_string(entry).unwrap_or_default(),
+        "history {number}: {user}: {verb} {object}; generation {generation}; {hash}"
+    );
+}
+
 /// What something was, and what it is now.
 type Change = (Option<serde_json::Value>, Option<serde_json::Value>);
 
@@ -183,9 +202,7 @@ impl Core {
             generation,
         };
         match self.history.append(who, draft) {
-            Ok(HistoryEntry { number, user, hash, .. }) => {
-                tracing::info!("history {number}: {user}: {verb} {object}; generation {generation}; {hash}");
-            }
+            Ok(entry) => told(&entry),
             Err(error) => {
                 tracing::error!("{verb} {object} by {} is in force, but not in the history: {error}", who.user);
                 let what = format!("{verb} {object} by {} is not in the history: {error}", who.user);

@@ -32,8 +32,13 @@ impl Core {
         enforced.map(|Guarding { ifindex, name, hook, .. }| Door { ifindex, name, hook }).collect()
     }
 
-    /// Where a source of this address may be seen.
+    /// The first interface where a source of this address may be seen.
     pub(super) fn door(&self, src: IpAddr) -> Result<Option<Door>, Refusal> {
+        Ok(self.doors_of(src)?.into_iter().next())
+    }
+
+    /// All of them.
+    fn doors_of(&self, src: IpAddr) -> Result<Vec<Door>, Refusal> {
         let question = Question { src, dst: src, service: Service::Udp(PORT, PORT) };
         let zone = self.names().zone(self.answer(&question)?.from_zone);
         let listed = self.force.written.policy.zones.iter().find(|candidate| candidate.name.0 == zone);
@@ -42,14 +47,14 @@ impl Core {
                 zone.interfaces.is_empty() || zone.interfaces.iter().any(|glob| glob.matches(&door.name))
             })
         };
-        Ok(self.doors().into_iter().find(may))
+        Ok(self.doors().into_iter().filter(may).collect())
     }
 
-    /// Runs a frame from or to somebody who is cut off. `None`: there is no interface that one could come in by, or the
-    /// failsafe lets all of them pass.
+    /// Runs a frame from or to somebody who is cut off through the program of each interface that it may come in by, and gives
+    /// the first. `None`: there is no such interface, or the failsafe lets all of them pass.
     ///
     /// # Errors
-    /// The loaded program lets it pass, or drops it for another reason.
+    /// A loaded program lets it pass, or drops it for another reason.
     pub(super) fn prove_cut(&self, member: IpAddr) -> Result<Option<ProbeView>, Refusal> {
         let service = Service::Udp(PORT, PORT);
         let mut cut = None;
@@ -59,16 +64,18 @@ impl Core {
             }
         }
         let Some((src, dst)) = cut else { return Ok(None) };
-        let Some(door) = self.door(src)? else { return Ok(None) };
-        let probed = self.probe(&frames::udp(src, dst, PORT), &door)?;
-        if probed.passes || !probed.reasons.contains(&Reason::Quarantined) {
-            let word = if probed.passes { "let it pass" } else { "dropped it for another reason" };
-            return Err(Refusal::Failed(format!(
-                "a frame from {src} to {dst} was run through the loaded program of {}, which {word}",
-                door.name
-            )));
+        let doors = self.doors_of(src)?;
+        for door in &doors {
+            let probed = self.probe(&frames::udp(src, dst, PORT), door)?;
+            if probed.passes || !probed.reasons.contains(&Reason::Quarantined) {
+                let word = if probed.passes { "let it pass" } else { "dropped it for another reason" };
+                return Err(Refusal::Failed(format!(
+                    "a frame from {src} to {dst} was run through the loaded program of {}, which {word}",
+                    door.name
+                )));
+            }
         }
-        Ok(Some(ProbeView {
+        Ok(doors.into_iter().next().map(|door| ProbeView {
             src: src.to_string(),
             dst: dst.to_string(),
             service: service.to_string(),

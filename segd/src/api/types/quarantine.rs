@@ -58,7 +58,8 @@ pub struct QuarantineReport {
     pub until: Option<Timestamp>,
     /// The generation that enforces it.
     pub generation: u32,
-    /// A frame that was run through the loaded program; `null`: none could be made, or there was nothing to prove.
+    /// A frame that was run through the loaded program of each interface that it may come in by, told for the first of them;
+    /// `null`: none could be made, or there was nothing to prove.
     pub proof: Option<ProbeView>,
 }
 
