@@ -5,6 +5,7 @@
 
 mod cli;
 mod client;
+mod complete;
 mod failure;
 mod follow;
 mod past;
@@ -19,6 +20,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use clap_complete::CompleteEnv;
 
 use crate::cli::Cli;
 
@@ -27,6 +29,8 @@ pub use crate::cli::command;
 /// Reads the command line, does what it says, and gives the exit status of the contract. What goes wrong is told on
 /// standard error here; an `Err` is left over only for what cannot even be told.
 pub fn run() -> anyhow::Result<ExitCode> {
+    // Does its work and ends here if a shell asks.
+    CompleteEnv::with_factory(command).var(complete::ASKED_BY).complete();
     let cli = Cli::parse();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     match runtime.block_on(cli.run()) {

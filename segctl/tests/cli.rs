@@ -379,14 +379,18 @@ fn completions_and_the_manual_know_every_verb() {
     let dir = tempfile::tempdir().unwrap();
     let ran = run(Path::new(NOWHERE), &["man", dir.path().to_str().unwrap()]);
     assert_eq!(ran.status, 0, "{ran:?}");
-    let script = run(Path::new(NOWHERE), &["completions", "bash"]).out;
+    let mut asked = command(Path::new(NOWHERE), &["--", "segctl", ""]);
+    let asked =
+        asked.env("SEGCTL_COMPLETE", "bash").env("_CLAP_COMPLETE_INDEX", "1").env("_CLAP_IFS", "\n").output().unwrap();
+    let offered = String::from_utf8(asked.stdout).unwrap();
     for verb in ["status", "allow", "revoke", "explain", "check", "diff", "apply", "enforce", "flows", "matrix", "top"]
     {
         assert!(dir.path().join(format!("segctl-{verb}.1")).exists(), "{verb}");
-        assert!(
-            script.contains(&format!("segctl__subcmd__{verb}")) || script.contains(&format!("segctl__{verb}")),
-            "{verb}"
-        );
+        assert!(offered.lines().any(|word| word == verb), "{verb}: {offered}");
+    }
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = run(Path::new(NOWHERE), &["completions", shell]).out;
+        assert!(script.contains("SEGCTL_COMPLETE"), "{shell}: {script}");
     }
     assert!(run(Path::new(NOWHERE), &["man"]).out.contains(".TH segctl 1"));
 }

@@ -217,6 +217,42 @@ fn flows_are_one_object_a_line_and_a_drop_has_a_null_rule() -> Result<()> {
     Ok(())
 }
 
+/// Presses Tab in bash behind this line, and gives what it offers.
+fn offered(lab: &Lab, line: &str) -> Result<Vec<String>> {
+    let folder = binary("segctl")?.parent().context("a folder")?.to_owned();
+    let script = format!(
+        "source <(segctl completions bash); read -ra COMP_WORDS <<< '{line}'; [[ '{line}' == *' ' ]] && COMP_WORDS+=(''); \
+         COMP_CWORD=$(({count} - 1)); COMP_TYPE=9; _clap_complete_segctl segctl \"${{COMP_WORDS[COMP_CWORD]}}\" x; \
+         printf '%s\\n' \"${{COMPREPLY[@]}}\"",
+        count = "${#COMP_WORDS[@]}"
+    );
+    let out = Command::new("bash")
+        .args(["-c", &script])
+        .env("PATH", format!("{}:{}", folder.display(), std::env::var("PATH").unwrap_or_default()))
+        .env("SEGD_SOCKET", lab.daemon.socket())
+        .output()?;
+    assert!(out.stderr.is_empty(), "{line}: {}", String::from_utf8_lossy(&out.stderr));
+    Ok(String::from_utf8(out.stdout)?.lines().filter(|word| !word.is_empty() && !word.starts_with('-')).map(str::to_owned).collect())
+}
+
+#[test]
+fn a_shell_completes_zones_rules_services_and_who_is_cut_off() -> Result<()> {
+    needs_root!();
+    let mut lab = lab()?;
+    lab.daemon.ctl(&["quarantine", "10.40.0.7", "--reason", "beacons"])?;
+    assert_eq!(offered(&lab, "segctl enforce ac")?, ["accounting"]);
+    assert_eq!(offered(&lab, "segctl enforce dev gu")?, ["guest"]);
+    assert_eq!(offered(&lab, "segctl allow dev,ac")?, ["dev,accounting"]);
+    assert_eq!(offered(&lab, "segctl allow dev,d")?, Vec::<String>::new(), "it is named already");
+    assert_eq!(offered(&lab, "segctl revoke ")?, ["ledger"]);
+    assert_eq!(offered(&lab, "segctl release ")?, ["10.40.0.7"]);
+    assert!(offered(&lab, "segctl rules --from ")?.contains(&"any".to_owned()));
+    lab.daemon.terminate()?;
+    assert_eq!(offered(&lab, "segctl revoke ")?, Vec::<String>::new(), "nobody answers");
+    assert_eq!(offered(&lab, "segctl revo")?, ["revoke"]);
+    Ok(())
+}
+
 #[test]
 fn usage_is_two_an_absent_daemon_three_and_a_stranger_four() -> Result<()> {
     needs_root!();

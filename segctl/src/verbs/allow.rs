@@ -10,6 +10,7 @@ use segd::policy::{Mode, Service};
 
 use crate::cli::Session;
 use crate::client::Call;
+use crate::complete;
 use crate::failure::Failure;
 use crate::screen::{Format, page, say};
 use crate::words::{left, moment};
@@ -25,13 +26,13 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// Zone of the initiators, several with commas, or any
-    #[arg(value_name = "FROM", value_parser = super::zones_list)]
+    #[arg(value_name = "FROM", value_parser = super::zones_list, add = complete::zone_list())]
     from: String,
     /// Zone of the responders, several with commas, or any
-    #[arg(value_name = "TO", value_parser = super::zones_list)]
+    #[arg(value_name = "TO", value_parser = super::zones_list, add = complete::zone_list())]
     to: String,
     /// tcp/443, udp/5000-5010, icmp/echo-request, any, or a service's name
-    #[arg(value_name = "SERVICE", required = true)]
+    #[arg(value_name = "SERVICE", required = true, add = complete::service())]
     services: Vec<String>,
     /// Why the rule is needed; kept with the rule
     #[arg(long, value_name = "R")]

@@ -8,6 +8,7 @@ use segd::api::types::{Explanation, Verdict};
 
 use crate::cli::Session;
 use crate::client::Call;
+use crate::complete;
 use crate::failure::{Failure, NO};
 use crate::words::{Page, Tone};
 
@@ -24,13 +25,13 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// Initiator: an address, or a zone
-    #[arg(value_name = "SRC")]
+    #[arg(value_name = "SRC", add = complete::zone())]
     src: String,
     /// Responder: an address, or a zone
-    #[arg(value_name = "DST")]
+    #[arg(value_name = "DST", add = complete::zone())]
     dst: String,
     /// One service: tcp/443, udp/53, icmp/echo-request, …
-    #[arg(value_name = "SERVICE")]
+    #[arg(value_name = "SERVICE", add = complete::service())]
     service: String,
 }
 

@@ -7,6 +7,7 @@ use segd::api::types::{ExtendRequest, RuleChanged};
 
 use crate::cli::Session;
 use crate::client::Call;
+use crate::complete;
 use crate::failure::Failure;
 
 /// Give a rule another end
@@ -16,7 +17,7 @@ use crate::failure::Failure;
                         segctl extend dev-reads-ledger --expires 2027-06-30")]
 pub(crate) struct Args {
     /// The rule, as segctl rules lists it
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", add = complete::rule())]
     id: String,
     /// When it ends: 8h from now, 2027-06-30 (the end of that day in UTC), or a moment
     #[arg(long, value_name = "WHEN")]

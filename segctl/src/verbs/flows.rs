@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cli::Session;
 use crate::client::Call;
+use crate::complete;
 use crate::failure::Failure;
 use crate::follow::{Next, Objects};
 use crate::past;
@@ -32,10 +33,10 @@ pub(crate) struct Args {
     #[arg(long)]
     blocked: bool,
     /// Only from this zone
-    #[arg(long, value_name = "Z", value_parser = super::zone)]
+    #[arg(long, value_name = "Z", value_parser = super::zone, add = complete::zone())]
     from: Option<String>,
     /// Only to this zone
-    #[arg(long, value_name = "Z", value_parser = super::zone)]
+    #[arg(long, value_name = "Z", value_parser = super::zone, add = complete::zone())]
     to: Option<String>,
 }
 

@@ -11,6 +11,7 @@ use segd::policy::Mode;
 
 use crate::cli::Session;
 use crate::client::{Answer, Call};
+use crate::complete;
 use crate::failure::{Failure, NO};
 use crate::past;
 use crate::plain::cleaned;
@@ -45,10 +46,10 @@ pub(crate) struct EnforceArgs {
 #[derive(Debug, clap::Args)]
 struct Pair {
     /// Zone of the initiators, or any
-    #[arg(value_name = "FROM", value_parser = super::zone)]
+    #[arg(value_name = "FROM", value_parser = super::zone, add = complete::zone())]
     from: String,
     /// Zone of the responders, or any
-    #[arg(value_name = "TO", value_parser = super::zone)]
+    #[arg(value_name = "TO", value_parser = super::zone, add = complete::zone())]
     to: String,
     /// Why, for the history
     #[arg(long, value_name = "R")]

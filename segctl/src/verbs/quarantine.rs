@@ -7,6 +7,7 @@ use segd::api::types::{ProbeView, QuarantineQuery, QuarantineReport, QuarantineR
 
 use crate::cli::Session;
 use crate::client::Call;
+use crate::complete;
 use crate::failure::Failure;
 use crate::table::{Grid, cell};
 use crate::words::{Page, ago, left, moment};
@@ -30,7 +31,7 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub(crate) struct QuarantineArgs {
     /// An address, a network or a zone
-    #[arg(value_name = "ADDR", requires = "reason")]
+    #[arg(value_name = "ADDR", requires = "reason", add = complete::zone())]
     target: Option<String>,
     /// How long: 4h, 2d, or until when; left out, until segctl release
     #[arg(long = "for", value_name = "TIME", requires = "target")]
@@ -45,7 +46,7 @@ pub(crate) struct QuarantineArgs {
 #[command(after_help = "Examples:\n  segctl quarantine\n  segctl release 10.30.0.5 --reason 'Reinstalled'")]
 pub(crate) struct ReleaseArgs {
     /// As it was cut off
-    #[arg(value_name = "ADDR")]
+    #[arg(value_name = "ADDR", add = complete::quarantined())]
     target: String,
     /// Why, for the history
     #[arg(long, value_name = "R")]

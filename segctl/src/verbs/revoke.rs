@@ -6,6 +6,7 @@ use segd::api::types::RuleChanged;
 
 use crate::cli::Session;
 use crate::client::Call;
+use crate::complete;
 use crate::failure::Failure;
 
 /// Take a rule away; its connections are cut at their next packet
@@ -13,7 +14,7 @@ use crate::failure::Failure;
 #[command(after_help = "Examples:\n  segctl revoke dev-reads-ledger --reason 'Project has ended, SEC-151'")]
 pub(crate) struct Args {
     /// The rule, as segctl rules lists it
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", add = complete::rule())]
     id: String,
     /// Why it goes
     #[arg(long, value_name = "R")]

@@ -7,6 +7,7 @@ use segd::api::types::{Names, RuleView};
 use segd::policy::Mode;
 
 use crate::cli::Session;
+use crate::complete;
 use crate::table::{Grid, cell, fits, list, toned};
 use crate::words::{Page, Tone, ago, count, left};
 
@@ -19,10 +20,10 @@ const SOON_HOURS: i64 = 72;
                         segctl rules -o json | jq -r '.[] | select(.last_hit == null) | .id'")]
 pub(crate) struct Args {
     /// Only rules from this zone
-    #[arg(long, value_name = "ZONE", value_parser = super::zone)]
+    #[arg(long, value_name = "ZONE", value_parser = super::zone, add = complete::zone())]
     from: Option<String>,
     /// Only rules to this zone
-    #[arg(long, value_name = "ZONE", value_parser = super::zone)]
+    #[arg(long, value_name = "ZONE", value_parser = super::zone, add = complete::zone())]
     to: Option<String>,
 }
 

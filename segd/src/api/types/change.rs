@@ -234,6 +234,7 @@ pub struct PairReport {
     /// Connections that enforce would drop under the policy in force.
     pub would_drop_connections: u64,
     /// Connections that only the audit mode let pass then, and that a rule allows by now; they are not among those.
+    #[serde(default)]
     pub allowed_by_now: u64,
     /// These connections by class, the most recent first.
     pub would_drop: Vec<FlowLine>,
