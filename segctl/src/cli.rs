@@ -142,11 +142,23 @@ mod tests {
     }
 
     #[test]
-    fn every_verb_has_a_line_of_help_and_an_example() {
-        for verb in command().get_subcommands() {
-            assert!(verb.get_about().is_some(), "{} has no help", verb.get_name());
-            let examples = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
-            assert!(examples.contains(&format!("segctl {}", verb.get_name())), "{} has no example", verb.get_name());
+    fn every_verb_has_a_line_of_help_an_example_and_room_on_a_terminal() {
+        helps(&mut command().term_width(80), "segctl");
+    }
+
+    fn helps(verb: &mut clap::Command, name: &str) {
+        assert!(verb.get_about().is_some(), "{name} has no help");
+        let page = verb.render_help().to_string();
+        let wide: Vec<&str> = page.lines().filter(|line| line.chars().count() > 80).collect();
+        assert!(wide.is_empty(), "{name} --help is wider than a terminal: {wide:#?}");
+        let examples = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
+        assert!(examples.contains(name), "{name} has no example");
+        for argument in verb.get_arguments().filter(|argument| !argument.is_hide_set()) {
+            assert!(argument.get_help().is_some(), "{name}: {} is not explained", argument.get_id());
+        }
+        for inner in verb.get_subcommands_mut().filter(|inner| inner.get_name() != "help") {
+            let name = format!("{name} {}", inner.get_name());
+            helps(inner, &name);
         }
     }
 }

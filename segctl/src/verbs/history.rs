@@ -22,7 +22,7 @@ Examples:
 
 /// Who changed what, when and why
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
+#[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
 pub(crate) struct Args {
     /// Only so many entries, the latest
     #[arg(long, value_name = "N")]

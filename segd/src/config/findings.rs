@@ -160,7 +160,7 @@ pub(super) fn quoted(text: &str) -> String {
 }
 
 /// The word among `known` that was probably meant.
-pub(super) fn nearest<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
+pub(crate) fn nearest<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
     if word.len() > 64 {
         return None;
     }

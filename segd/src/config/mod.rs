@@ -16,4 +16,5 @@ mod written;
 
 pub use fault::{Fault, Faults};
 pub use findings::Source;
+pub(crate) use findings::nearest;
 pub use load::{Loaded, load, load_sources, load_sources_at, read_sources};

@@ -16,8 +16,8 @@ use crate::api::types::{
 };
 use crate::compile::{Facts, compare};
 use crate::config::dropin::{self, DropinError};
-use crate::config::{Source, read_sources};
-use crate::policy::{Mode, PairMode, Policy, Rule, ZoneName};
+use crate::config::{Source, nearest, read_sources};
+use crate::policy::{Mode, PairMode, Policy, Rule, Service, ZoneName};
 use crate::state::FileError;
 use crate::state::file::Prepared;
 use crate::state::pending::beside;
@@ -41,6 +41,8 @@ impl Core {
 
     /// Adds a rule to the drop-in file and puts it in force.
     pub(super) fn allow(&mut self, request: &AllowRequest) -> Result<RuleChanged, Refusal> {
+        self.known_zones(request.from.as_slice().iter().chain(request.to.as_slice()))?;
+        self.known_services(&request.services)?;
         let id = match &request.id {
             Some(id) => id.clone(),
             None => free_id(&self.force.written.policy, request),
@@ -128,15 +130,32 @@ impl Core {
 
     /// Both sides have to be zones, or `any`.
     pub(super) fn known_pair(&self, request: &PairRequest) -> Result<(), Refusal> {
+        self.known_zones([&request.from, &request.to].into_iter())
+    }
+
+    /// The first that is neither a zone nor `any` is refused, with the name that was probably meant.
+    fn known_zones<'a>(&self, mut named: impl Iterator<Item = &'a String>) -> Result<(), Refusal> {
         let zones = zone_names(&self.force.written.policy);
-        let unknown =
-            [&request.from, &request.to].into_iter().find(|zone| *zone != ZoneName::ANY && !zones.contains(zone));
-        match unknown {
-            Some(zone) => {
-                Err(Refusal::bad(format!("there is no zone {zone}"), format!("zones are: {}", zones.join(", "))))
-            }
-            None => Ok(()),
+        let Some(unknown) = named.find(|zone| *zone != ZoneName::ANY && !zones.contains(zone)) else { return Ok(()) };
+        let mend = match nearest(unknown, zones.iter().map(String::as_str)) {
+            Some(meant) => format!("{meant} is one; segctl zones lists them all"),
+            None => format!("zones are: {}", zones.join(", ")),
+        };
+        Err(Refusal::bad(format!("there is no zone {unknown}"), mend))
+    }
+
+    /// The first that is neither a service with a name nor one by itself is refused.
+    fn known_services(&self, services: &[String]) -> Result<(), Refusal> {
+        let named = &self.force.written.policy.services;
+        for text in services.iter().filter(|text| !named.iter().any(|(name, _)| name == *text)) {
+            text.parse::<Service>().map_err(|error| {
+                match nearest(text, named.iter().map(|(name, _)| name.as_str())) {
+                    Some(meant) => Refusal::bad(error.fault, format!("{meant} is a service; segctl services lists them")),
+                    None => Refusal::bad(error.fault, error.mend),
+                }
+            })?;
         }
+        Ok(())
     }
 
     /// Puts a whole zone file in force and in the place of `zones.yaml`. The old one is kept beside it.

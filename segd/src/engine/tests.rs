@@ -119,8 +119,18 @@ fn a_rule_gets_another_end_where_segctl_wrote_it_and_nowhere_else() {
 #[test]
 fn a_rule_that_makes_no_policy_is_refused_and_never_written() {
     let house = House::new();
+    let said = |request: &AllowRequest| match house.admin().allow(request, None).value {
+        Err(Refusal::BadRequest { detail, mend }) => format!("{detail}; {mend}"),
+        other => panic!("{other:?}"),
+    };
     let nobody = AllowRequest { to: Names::One("nowhere".into()), ..ssh(None) };
-    assert!(matches!(house.admin().allow(&nobody, None).value, Err(Refusal::Faults(_))));
+    assert_eq!(said(&nobody), "there is no zone nowhere; zones are: host, unzoned, dev, admin, ledger");
+    let mistyped = AllowRequest { from: Names::Many(vec!["dev".into(), "leger".into()]), ..ssh(None) };
+    assert_eq!(said(&mistyped), "there is no zone leger; ledger is one; segctl zones lists them all");
+    let nothing = AllowRequest { services: vec!["tcp/22".into(), "telegraph".into()], ..ssh(None) };
+    assert!(said(&nothing).starts_with("'telegraph' is no service; write tcp/PORT"), "{}", said(&nothing));
+    let ill_named = house.admin().allow(&ssh(Some("no rule is called so")), None).value;
+    assert!(matches!(ill_named, Err(Refusal::Faults(_))), "{ill_named:?}");
     assert_eq!((house.dropin(), house.generation()), (String::new(), 1));
     let taken = house.admin().allow(&ssh(Some("dev-reads-ledger")), None).value.unwrap_err();
     assert!(matches!(taken, Refusal::BadRequest { .. }), "{taken}");
