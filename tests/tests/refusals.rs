@@ -191,3 +191,44 @@ impl Drop for Mount {
         let _ = Command::new("umount").arg("-l").arg(&self.0).status();
     }
 }
+
+#[test]
+fn a_policy_whose_reach_test_fails_is_refused_with_the_way_in_and_nothing_changes() -> Result<()> {
+    needs_root!();
+    const TESTS: &str = "tests:\n  - { reach: accounting, only_from: [dev] }\n";
+    let good = Zones::new().rule("ledger", "dev", "accounting", "tcp/5432");
+    let lab = Lab::enforcing(format!("{good}{TESTS}"))?;
+    let _server = lab.office.accounting.serves_tcp(5432)?;
+    let to = lab.office.accounting.v4();
+    let bad = format!("{}{TESTS}", good.clone().rule("printer", "guest", "accounting", "tcp/5432"));
+    let line = 1 + bad.lines().position(|line| line.contains("reach:")).context("a test of reach")?;
+    let rule = 1 + bad.lines().position(|line| line.contains("printer")).context("a rule")?;
+    let new = lab.daemon.config().with_file_name("new.yaml");
+    std::fs::write(&new, &bad)?;
+    let path = new.to_str().context("a path")?;
+    for out in [
+        lab.daemon.segctl(&["apply", path])?,
+        lab.daemon.segctl(&["check", path])?,
+        Command::new(binary("segd")?).args(["check", path]).output()?,
+    ] {
+        let said = String::from_utf8_lossy(&out.stderr).into_owned() + &String::from_utf8_lossy(&out.stdout);
+        assert_eq!(out.status.code(), Some(5), "{said}");
+        for words in [
+            format!("new.yaml:{line}:"),
+            "accounting is reached only from dev".into(),
+            format!("new.yaml:{rule}:"),
+            "lets guest in".into(),
+        ] {
+            assert!(said.contains(&words), "no {words:?} in: {said}");
+        }
+    }
+    let allow = ["allow", "guest", "accounting", "tcp/5432", "--reason", "x", "--approved-by", "y@example.com"];
+    assert_eq!(lab.daemon.segctl(&allow)?.status.code(), Some(5), "by one rule neither");
+    assert!(is_silence(&lab.office.guest.connects(to, 5432)), "nothing is opened");
+    assert!(lab.office.dev.reaches_tcp(to, 5432));
+    assert_eq!(lab.metrics()?.sum("segd_policy_generation", &[]), 1.0);
+    let fine = format!("{}{TESTS}", good.rule("backup", "dev", "accounting", "tcp/873"));
+    std::fs::write(&new, fine)?;
+    lab.daemon.ctl(&["apply", path])?;
+    Ok(())
+}

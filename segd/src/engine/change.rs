@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use super::grants::zone_names;
-use super::judge::{Written, compiled, report};
+use super::judge::{Written, compiled, judge, report};
 use super::refusal::Refusal;
 use super::writer::Core;
 use crate::api::types::{
@@ -161,9 +161,21 @@ impl Core {
     /// Puts a whole zone file in force and in the place of `zones.yaml`. The old one is kept beside it.
     pub(super) fn apply(&mut self, request: &ApplyRequest) -> Result<Applied, Refusal> {
         self.not_pending()?;
-        let ApplyRequest { name, text, confirm_secs, .. } = request;
         // First under the name that the caller knows it by, so that faults speak of that file.
-        Written::read(self.with_main(PolicyText { name: name.clone(), text: text.clone() })?)?;
+        let ApplyRequest { name, text, .. } = request;
+        let named = Written::read(self.with_main(PolicyText { name: name.clone(), text: text.clone() })?)?;
+        match self.apply_as_ours(request) {
+            // Failed tests too.
+            Err(Refusal::Tests(failed)) => match judge(&named.policy, &self.facts_now(), &self.registry) {
+                Err(under_its_name) => Err(under_its_name),
+                Ok(_) => Err(Refusal::Tests(failed)),
+            },
+            done => done,
+        }
+    }
+
+    fn apply_as_ours(&mut self, request: &ApplyRequest) -> Result<Applied, Refusal> {
+        let ApplyRequest { text, confirm_secs, .. } = request;
         let main = PolicyText { name: self.config.display().to_string(), text: text.clone() };
         let written = Written::read(self.with_main(main.clone())?)?;
         self.keeps_caller(&written, request)?;
