@@ -8,17 +8,17 @@ use crate::addr::Addr;
 pub struct Event {
     /// Jiffies.
     pub time: u64,
-    /// Source of the packet.
+    /// Initiator, or who sent what belongs to no connection.
     pub src: Addr,
-    /// Destination of the packet.
+    /// The other end.
     pub dst: Addr,
     /// Rule number, or [`crate::image::slot::NO_RULE`].
     pub rule: u32,
     /// Interface the packet was seen on.
     pub ifindex: u32,
-    /// Source port.
+    /// Port of `src`.
     pub sport: u16,
-    /// Destination port, ICMP type or protocol number: what rules match on.
+    /// Port of `dst`, ICMP type or protocol number: what rules match on.
     pub service: u16,
     /// Initiator's zone.
     pub from: u16,

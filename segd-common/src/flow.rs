@@ -8,7 +8,7 @@ mod table;
 
 pub use advance::advance;
 pub use birth::Birth;
-pub use entry::{BUSY, Direction, Flow, State, flag, state_name};
+pub use entry::{BUSY, Direction, Flow, State, flag, service, state_name};
 pub use key::FlowKey;
 pub(crate) use key::mix;
 pub use table::{Bucket, Found, WAYS, create, find, seek};

@@ -232,7 +232,11 @@ fn offered(lab: &Lab, line: &str) -> Result<Vec<String>> {
         .env("SEGD_SOCKET", lab.daemon.socket())
         .output()?;
     assert!(out.stderr.is_empty(), "{line}: {}", String::from_utf8_lossy(&out.stderr));
-    Ok(String::from_utf8(out.stdout)?.lines().filter(|word| !word.is_empty() && !word.starts_with('-')).map(str::to_owned).collect())
+    Ok(String::from_utf8(out.stdout)?
+        .lines()
+        .filter(|word| !word.is_empty() && !word.starts_with('-'))
+        .map(str::to_owned)
+        .collect())
 }
 
 #[test]

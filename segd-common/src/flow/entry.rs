@@ -106,6 +106,19 @@ const fn side_bit(direction: Direction) -> u8 {
     1 << direction as u8
 }
 
+/// What rules match on, by the ports of both sides.
+#[inline(always)]
+#[must_use]
+pub const fn service(protocol: u8, initiator: u16, responder: u16) -> u16 {
+    match protocol {
+        proto::TCP | proto::UDP | proto::SCTP => responder,
+        // A query's type stands in the high byte of the responder's port, any other type in the initiator's.
+        proto::ICMP | proto::ICMPV6 if responder & 0xff == 0xff => responder >> 8,
+        proto::ICMP | proto::ICMPV6 => initiator,
+        other => other as u16,
+    }
+}
+
 /// Idle seconds after which a connection is forgotten.
 #[inline(always)]
 const fn timeout_secs(state: u8, protocol: u8) -> u32 {
@@ -209,13 +222,7 @@ impl Flow {
     #[must_use]
     pub fn service(&self) -> u16 {
         let ports = self.ports.get();
-        match self.proto.get() {
-            proto::TCP | proto::UDP | proto::SCTP => ports as u16,
-            // A query's type stands in the high byte of the responder's port, any other type in the initiator's.
-            proto::ICMP | proto::ICMPV6 if ports as u16 & 0xff == 0xff => (ports as u16) >> 8,
-            proto::ICMP | proto::ICMPV6 => (ports >> 16) as u16,
-            other => u16::from(other),
-        }
+        service(self.proto.get(), (ports >> 16) as u16, ports as u16)
     }
 
     /// Writes everything but the generation.

@@ -5,7 +5,7 @@ use super::{Context, Hook, Outcome};
 use crate::count::{self, REASONS, add};
 use crate::env::Env;
 use crate::event::Event;
-use crate::flow;
+use crate::flow::{self, FlowKey};
 use crate::image::slot;
 use crate::packet::{Packet, Part};
 use crate::reason::Reason;
@@ -100,17 +100,24 @@ impl<E: Env> Context<'_, E> {
         if !count::may_emit(budget, self.now, rate, spared, self.control.hz) {
             return;
         }
+        let FlowKey { src, dst, sport, dport, proto, .. } = packet.key;
+        // Zones and rule are the connection's; so are the ends.
+        let (src, dst, sport, service) = if outcome.reply {
+            (dst, src, dport, flow::service(proto, dport, sport))
+        } else {
+            (src, dst, sport, packet.service)
+        };
         let event = Event {
             time: self.now,
-            src: packet.key.src,
-            dst: packet.key.dst,
+            src,
+            dst,
             rule: outcome.rule,
             ifindex: self.at.ifindex,
-            sport: packet.key.sport,
-            service: packet.service,
+            sport,
+            service,
             from: outcome.from,
             to: outcome.to,
-            proto: packet.key.proto,
+            proto,
             reason: outcome.reason as u8,
             would: outcome.would as u8,
             pad: [0; 5],

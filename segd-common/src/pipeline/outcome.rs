@@ -29,6 +29,8 @@ pub struct Outcome {
     pub opened: bool,
     /// The rule asks for an event.
     pub log: bool,
+    /// The responder sent it.
+    pub reply: bool,
     /// On its way in: the slot of the interface by which it may be redirected at once, because the kernel forwards this side of
     /// the connection as it comes and the other side comes in there; else 0.
     pub direct: u16,
@@ -70,6 +72,7 @@ impl Outcome {
             rule: slot::NO_RULE,
             opened: false,
             log: false,
+            reply: false,
             direct: 0,
             next: Next::Done,
         }
@@ -100,6 +103,7 @@ impl Outcome {
             rule: judgement.rule,
             opened: false,
             log: judgement.log,
+            reply: false,
             direct: 0,
             next: Next::Done,
         }

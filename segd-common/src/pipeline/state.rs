@@ -79,6 +79,7 @@ impl<E: Env> Context<'_, E> {
         let judgement = self.rejudge(ends, flow, direction);
         let (from, to) = sides(ends, direction);
         let mut outcome = Outcome::judged(&judgement, self.origin(flow, from).zone(), to.zone(), ends.src.zone());
+        outcome.reply = direction as u8 == Direction::Reply as u8;
         if !judgement.allows() {
             return outcome;
         }

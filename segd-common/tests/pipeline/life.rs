@@ -1,10 +1,13 @@
 //! Policies come and go under open connections: trust is asked again, and only then.
 
+use segd_common::addr::Addr;
+use segd_common::event::Event;
+use segd_common::packet::proto;
 use segd_common::reason::Reason;
 
-use crate::frame::{ACK, Line, SYN, arp, line};
+use crate::frame::{ACK, Line, SYN, arp, line, query};
 use crate::machine::Machine;
-use crate::net::{ADMIN, ANNE, DMZ, HERE, HOST, LAN, Policy, SHOP, dmz, lan, local, tcp, udp};
+use crate::net::{ADMIN, ANNE, ANNE6, DMZ, HERE, HOST, LAN, Policy, SHOP, SHOP6, dmz, lan, local, tcp, udp};
 use crate::seen::{Expect, gets};
 
 const WEB: u32 = 2;
@@ -30,6 +33,33 @@ fn a_revoked_rule_cuts_its_connections_at_their_next_packet_from_either_side() {
     machine.publish(&Policy::new());
     machine.send(dmz(), &CALL.back().tcp(ACK, 901)).is(DENIED.told());
     machine.send(lan(), &CALL.tcp(ACK, 101)).is(DENIED);
+}
+
+#[test]
+fn f3_a_cut_reply_is_told_as_the_connection_it_belongs_to() {
+    const PING: u32 = 4;
+    for (from, to, request, reply) in [(ANNE, SHOP, 8, 0), (ANNE6, SHOP6, 128, 129)] {
+        let mut machine = Machine::under(&web().allow(LAN, DMZ, (request_of(from), u16::from(request)), PING));
+        let call = line(from, 40_000, to, 443);
+        machine.send(lan(), &call.tcp(SYN, 100)).is(THERE.opens());
+        machine.send(dmz(), &call.back().tcp(SYN | ACK, 900)).is(BACK);
+        machine.send(lan(), &query(from, to, request, 7)).is(gets(Reason::Rule, LAN, DMZ).by(PING).opens());
+        machine.send(dmz(), &query(to, from, reply, 7)).is(gets(Reason::Reply, LAN, DMZ).by(PING));
+        machine.publish(&Policy::new());
+        machine.send(dmz(), &call.back().tcp(ACK, 901)).is(DENIED.told());
+        machine.send(dmz(), &query(to, from, reply, 7)).is(DENIED.told());
+        let events = machine.events.borrow();
+        let address = |text: &str| Addr::from(text.parse::<std::net::IpAddr>().unwrap());
+        let told = |event: &Event| (event.src, event.dst, event.from, event.to, event.service);
+        let [session, ping] = &events[events.len() - 2..] else { panic!("two events") };
+        assert_eq!(told(session), (address(from), address(to), LAN, DMZ, 443));
+        assert_eq!(session.sport, 40_000);
+        assert_eq!(told(ping), (address(from), address(to), LAN, DMZ, u16::from(request)));
+    }
+}
+
+fn request_of(address: &str) -> u8 {
+    if address.contains(':') { proto::ICMPV6 } else { proto::ICMP }
 }
 
 #[test]

@@ -150,7 +150,9 @@ impl Core {
         for text in services.iter().filter(|text| !named.iter().any(|(name, _)| name == *text)) {
             text.parse::<Service>().map_err(|error| {
                 match nearest(text, named.iter().map(|(name, _)| name.as_str())) {
-                    Some(meant) => Refusal::bad(error.fault, format!("{meant} is a service; segctl services lists them")),
+                    Some(meant) => {
+                        Refusal::bad(error.fault, format!("{meant} is a service; segctl services lists them"))
+                    }
                     None => Refusal::bad(error.fault, error.mend),
                 }
             })?;
