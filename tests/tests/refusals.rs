@@ -194,8 +194,8 @@ impl Drop for Mount {
 
 #[test]
 fn a_policy_whose_reach_test_fails_is_refused_with_the_way_in_and_nothing_changes() -> Result<()> {
-    needs_root!();
     const TESTS: &str = "tests:\n  - { reach: accounting, only_from: [dev] }\n";
+    needs_root!();
     let good = Zones::new().rule("ledger", "dev", "accounting", "tcp/5432");
     let lab = Lab::enforcing(format!("{good}{TESTS}"))?;
     let _server = lab.office.accounting.serves_tcp(5432)?;
@@ -204,7 +204,7 @@ fn a_policy_whose_reach_test_fails_is_refused_with_the_way_in_and_nothing_change
     let line = 1 + bad.lines().position(|line| line.contains("reach:")).context("a test of reach")?;
     let rule = 1 + bad.lines().position(|line| line.contains("printer")).context("a rule")?;
     let new = lab.daemon.config().with_file_name("new.yaml");
-    std::fs::write(&new, &bad)?;
+    fs::write(&new, &bad)?;
     let path = new.to_str().context("a path")?;
     for out in [
         lab.daemon.segctl(&["apply", path])?,
@@ -228,7 +228,7 @@ fn a_policy_whose_reach_test_fails_is_refused_with_the_way_in_and_nothing_change
     assert!(lab.office.dev.reaches_tcp(to, 5432));
     assert_eq!(lab.metrics()?.sum("segd_policy_generation", &[]), 1.0);
     let fine = format!("{}{TESTS}", good.rule("backup", "dev", "accounting", "tcp/873"));
-    std::fs::write(&new, fine)?;
+    fs::write(&new, fine)?;
     lab.daemon.ctl(&["apply", path])?;
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tempfile::TempDir;
 
 use super::guarding::Machine;
@@ -42,6 +42,8 @@ pub(super) struct Paper {
     pub(super) may_go_back: bool,
     /// Numbers whose counters were set to zero.
     pub(super) cleared: Vec<Freed>,
+    /// How far the wall clock was set ahead.
+    pub(super) ahead: SignedDuration,
 }
 
 struct PaperFallback {
@@ -62,7 +64,8 @@ pub(super) struct PaperKernel(pub(super) Arc<Mutex<Paper>>);
 
 impl Kernel for PaperKernel {
     fn clock(&self) -> Clock {
-        Clock::detached(Timestamp::now())
+        let clock = Clock::detached(Timestamp::now());
+        Clock { at: clock.at + self.0.lock().unwrap().ahead, ..clock }
     }
 
     fn generation(&self) -> u32 {

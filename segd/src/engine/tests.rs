@@ -117,6 +117,22 @@ fn a_rule_gets_another_end_where_segctl_wrote_it_and_nowhere_else() {
 }
 
 #[test]
+fn expiry_follows_a_wall_clock_that_is_set_ahead_and_back() {
+    let house = House::new();
+    let end = Some(Timestamp::now() + SignedDuration::from_hours(1));
+    house.admin().allow(&AllowRequest { expires: end, ..ssh(Some("brief")) }, None).value.unwrap();
+    let reason = |hours| {
+        house.paper.0.lock().unwrap().ahead = SignedDuration::from_hours(hours);
+        house.engine.tick();
+        (house.explain("10.30.0.1", "10.20.0.1", "tcp/22").reason, house.generation())
+    };
+    assert_eq!(reason(0), ("rule".to_owned(), 2), "nothing was set, and nothing is published");
+    assert_eq!(reason(2), ("expired".to_owned(), 3));
+    assert_eq!(reason(0), ("rule".to_owned(), 4));
+    assert_eq!(reason(-48), ("rule".to_owned(), 5));
+}
+
+#[test]
 fn a_rule_that_makes_no_policy_is_refused_and_never_written() {
     let house = House::new();
     let said = |request: &AllowRequest| match house.admin().allow(request, None).value {

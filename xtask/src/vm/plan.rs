@@ -8,13 +8,14 @@ use super::kernel::Kind;
 pub(crate) const VERIFIER: &str = "verifier";
 
 /// Test programs of `tests/`, and the words that they are run with on a kernel that is supported.
-const SUITES: [(&str, &str); 7] = [
+const SUITES: [(&str, &str); 8] = [
     (VERIFIER, "--nocapture"),
     ("frames_in_the_kernel", ""),
     ("policy", ""),
     ("life", ""),
     ("nat", ""),
     ("devices", "--include-ignored"),
+    ("clock", "--include-ignored"),
     ("lab", ""),
 ];
 /// One more, of which each kernel runs what is for its kind.
