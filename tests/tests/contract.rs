@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use anyhow::{Context, Result, ensure};
-use segd_tests::lab::{Lab, Zones, binary, is_silence};
+use segd_tests::lab::{Lab, Zones, binary, copy_program, is_silence};
 use segd_tests::needs_root;
 use serde_json::Value;
 
@@ -287,7 +287,7 @@ fn reachable(program: &std::path::Path) -> Result<(PathBuf, tempfile::TempDir)> 
     use std::os::unix::fs::PermissionsExt as _;
     let dir = tempfile::tempdir()?;
     std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755))?;
-    std::fs::copy(program, dir.path().join("segctl"))?;
+    copy_program(program, &dir.path().join("segctl"))?;
     Ok((dir.path().to_owned(), dir))
 }
 

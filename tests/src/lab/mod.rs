@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
-pub use daemon::{Daemon, binary, until};
+pub use daemon::{Daemon, binary, copy_program, until};
 pub use foreign::ForeignProgram;
 pub use metrics::{Metrics, Series};
 pub use namespace::Namespace;
