@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
-use segd::config::{load, read_sources};
+use segd::config::load;
 use segd::engine::{self, Armed, StartError, Unloaded};
 use segd::interfaces::Watcher;
 use tracing::level_filters::LevelFilter;
@@ -55,16 +55,15 @@ fn exit_code(error: &anyhow::Error) -> ExitCode {
 
 fn check(options: &Check) -> ExitCode {
     // `load` also finds what is wrong around the files, which their texts alone don't tell.
-    let (warnings, sources) =
-        match load(&options.file).and_then(|loaded| Ok((loaded.warnings, read_sources(&options.file)?))) {
-            Ok(read) => read,
-            Err(faults) => {
-                eprintln!("{faults}");
-                return ExitCode::from(POLICY_REFUSED);
-            }
-        };
-    let report = engine::check(sources);
-    for warning in warnings {
+    let loaded = match load(&options.file) {
+        Ok(loaded) => loaded,
+        Err(faults) => {
+            eprintln!("{faults}");
+            return ExitCode::from(POLICY_REFUSED);
+        }
+    };
+    let report = engine::check(loaded.sources);
+    for warning in loaded.warnings {
         eprintln!("warning: {warning}\n");
     }
     for fault in &report.faults {

@@ -160,11 +160,7 @@ fn files_that_cannot_be_read_hide_nothing_and_blame_nobody() {
     let shown: Vec<String> = faults.faults.iter().map(|fault| fault.message.clone()).collect();
     assert_eq!(
         shown,
-        [
-            "there is no such file",
-            "the file is not UTF-8 text; see line 1",
-            "'tcp/0-70000': port 70000 is out of range"
-        ]
+        ["there is no such file", "the file is not UTF-8 text", "'tcp/0-70000': port 70000 is out of range"]
     );
     assert!(faults.to_string().contains("zones.yaml: there is no such file\n  mend: write it"));
     assert_eq!(read_sources(&folder.path().join("zones.yaml")).unwrap_err().faults.len(), 2);
@@ -178,7 +174,69 @@ fn files_that_cannot_be_read_hide_nothing_and_blame_nobody() {
 fn a_folder_in_place_of_a_file_is_a_fault() {
     let folder = tempfile::tempdir().unwrap();
     let faults = load(folder.path()).unwrap_err();
-    assert!(faults.faults[0].message.starts_with("the file can't be read"), "{faults}");
+    assert_eq!(faults.faults[0].message, "this is a folder, not a file");
+}
+
+#[test]
+fn what_is_no_text_is_shown_where_it_stands() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "zones.yaml", b"version: 1\nzones:\n  \xc3\xa4b: \xe9 # \xff\n");
+    let faults = load(&folder.path().join("zones.yaml")).unwrap_err();
+    let fault = &faults.faults[0];
+    assert_eq!(
+        (fault.line, fault.column, fault.line_text.as_str()),
+        (3, 7, "  \u{e4}b: \u{fffd} # \u{fffd}"),
+        "{fault}"
+    );
+    assert!(faults.to_string().contains("zones.yaml:3:7: the file is not UTF-8 text\n"), "{faults}");
+}
+
+#[test]
+fn a_lone_carriage_return_ends_a_line() {
+    let source = Source { name: "zones.yaml".into(), text: "version: 1\rzones:\r  a: { networks: [x] }\r".into() };
+    let faults = load_sources(vec![source]).unwrap_err();
+    let fault = &faults.faults[0];
+    assert_eq!((fault.line, fault.line_text.as_str(), fault.caret), (3, "  a: { networks: [x] }", 19), "{fault}");
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "zones.yaml", b"version: 1\r\nzones:\r  \xff\n");
+    assert_eq!(load(&folder.path().join("zones.yaml")).unwrap_err().faults[0].line, 3);
+}
+
+#[test]
+fn a_named_pipe_is_refused_and_never_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "zones.yaml", "version: 1\nzones: {}\n");
+    fs::create_dir(folder.path().join("zones.d")).unwrap();
+    let pipes = ["pipe.yaml", "zones.d/10.yaml"].map(|name| folder.path().join(name));
+    for pipe in &pipes {
+        let made = std::process::Command::new("mkfifo").arg(pipe).status().unwrap();
+        assert!(made.success());
+    }
+    let faults = load(&pipes[0]).unwrap_err().to_string();
+    assert!(faults.contains("pipe.yaml: this is a named pipe, not a file\n  mend: name a zone file"), "{faults}");
+    assert!(faults.contains("10.yaml: this is a named pipe"), "{faults}");
+    assert!(load(Path::new("/dev/zero")).unwrap_err().to_string().contains("this is a device, not a file"));
+}
+
+#[test]
+fn a_link_to_a_file_is_that_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let link = folder.path().join("zones.yaml");
+    std::os::unix::fs::symlink(EXAMPLE, &link).unwrap();
+    assert_eq!(load(&link).unwrap().sources[0].text, fs::read_to_string(EXAMPLE).unwrap());
+}
+
+#[test]
+fn a_pipe_on_standard_input_is_read_once() {
+    use std::io::Write as _;
+    use std::process::{Command, Stdio};
+    let mut check = Command::new(env!("CARGO_BIN_EXE_segd"));
+    check.args(["check", "/dev/stdin"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = check.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(&fs::read(EXAMPLE).unwrap()).unwrap();
+    let out = child.wait_with_output().unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    assert!(String::from_utf8_lossy(&out.stdout).starts_with("/dev/stdin: in order; "));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::thread;
 use anyhow::{Result, anyhow, ensure};
 use segd_common::reason::Reason;
 use segd_tests::needs_root;
-use segd_tests::oracle::{Ground, Played, Random, Style, ask, case, play, policy, shrink};
+use segd_tests::oracle::{Conserved, Ground, Played, Random, Style, ask, case, conserve, play, policy, shrink};
 
 /// Over all CPUs.
 const FRAMES: u64 = 1_000_000;
@@ -68,6 +68,31 @@ fn a_million_frames_get_from_the_kernel_what_the_model_says() -> Result<()> {
     }
     assert!(all.passed * 10 > all.frames, "too few of the frames pass: {} of {}", all.passed, all.frames);
     assert!(all.forgotten * 1000 < all.frames, "{} datagrams were forgotten", all.forgotten);
+    Ok(())
+}
+
+/// Over all hooks.
+const CONSERVED: u64 = 100_000;
+
+#[test]
+fn what_goes_into_a_hook_comes_out_of_its_counters() -> Result<()> {
+    needs_root!();
+    let seed = seed();
+    println!("seed {seed}");
+    let mut ground = Ground::new()?;
+    let mut all = Conserved::default();
+    for number in 0.. {
+        let case = case(&mut Random::new(seed, number), Style { steps: STEPS, tc: number % 2 == 1 });
+        if let Some(lost) = conserve(&mut ground, &case, &mut all)? {
+            panic!("case {number} of seed {seed}: {lost}");
+        }
+        if all.frames() >= CONSERVED {
+            break;
+        }
+    }
+    for flow in &all.0 {
+        assert!(flow.frames * 10 > CONSERVED && flow.passed * 20 > flow.frames, "a hook saw too little:\n{all}");
+    }
     Ok(())
 }
 

@@ -6,7 +6,11 @@ use crate::command::{cargo, run};
 use crate::setup;
 
 /// Compares so many packets and questions; a difference is made small, shown, and a failure.
-pub(crate) fn run_differential([packets, questions]: &[&str; 2], seed: Option<u64>, case: Option<u64>) -> Result<()> {
+pub(crate) fn run_differential(
+    [packets, questions, conserve]: &[&str; 3],
+    seed: Option<u64>,
+    case: Option<u64>,
+) -> Result<()> {
     // SAFETY: a plain system call.
     if unsafe { libc::geteuid() } != 0 {
         bail!(
@@ -16,7 +20,7 @@ pub(crate) fn run_differential([packets, questions]: &[&str; 2], seed: Option<u6
     }
     setup::install()?;
     let mut compare = cargo(&["run", "--quiet", "--locked", "-p", "segd-tests", "--bin", "segd-differential", "--"]);
-    compare.args(["--packets", packets, "--questions", questions]);
+    compare.args(["--packets", packets, "--questions", questions, "--conserve", conserve]);
     for (word, number) in [("--seed", seed), ("--case", case)] {
         if let Some(number) = number {
             compare.args([word, &number.to_string()]);

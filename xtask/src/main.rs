@@ -9,6 +9,7 @@ mod differential;
 mod ebpf;
 mod ebpf_toolchain;
 mod lint;
+mod loader;
 mod setup;
 mod test;
 mod vm;
@@ -54,6 +55,21 @@ enum Verb {
         /// How many questions about policies, which `explain` has to answer as the kernel does
         #[arg(long, default_value = "1_000_000")]
         questions: String,
+        /// How many frames have to come out of the counters of the hooks that they went into; 0: none
+        #[arg(long, default_value = "0")]
+        conserve: String,
+        /// Draw the same series again
+        #[arg(long)]
+        seed: Option<u64>,
+        /// Only this case of the series
+        #[arg(long)]
+        case: Option<u64>,
+    },
+    /// Have the loader read mutated zone files: it takes all of a set or refuses it with its places
+    Loader {
+        /// How many sets of files; underscores may part the digits
+        #[arg(long, default_value = "100_000")]
+        files: String,
         /// Draw the same series again
         #[arg(long)]
         seed: Option<u64>,
@@ -100,9 +116,10 @@ fn run(verb: &Verb) -> Result<()> {
         Verb::Lint => lint::run_all(),
         Verb::Test => test::run_all(),
         Verb::Demo { keep } => demo::run_demo(*keep),
-        Verb::Differential { packets, questions, seed, case } => {
-            differential::run_differential(&[packets, questions], *seed, *case)
+        Verb::Differential { packets, questions, conserve, seed, case } => {
+            differential::run_differential(&[packets, questions, conserve], *seed, *case)
         }
+        Verb::Loader { files, seed, case } => loader::run_loader(files, *seed, *case),
         Verb::Bench { quick, only_gateway } => bench::run_bench(*quick, *only_gateway),
         Verb::Vm(options) => vm::run_vm(options),
     }

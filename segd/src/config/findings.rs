@@ -105,27 +105,36 @@ impl<'s> Findings<'s> {
     }
 
     fn picture(&self, spot: Spot, message: &str, mend: &str) -> Fault {
-        let text = self.sources.get(spot.file).map_or("", |source| source.text.as_str());
-        let (line_text, caret, caret_width) = excerpt(text, spot);
-        let file = self.name(spot.file).to_owned();
-        let (message, mend) = (spelled(message), spelled(mend));
-        Fault { file, line: spot.line, column: spot.column, message, mend, line_text, caret, caret_width }
+        let nowhere = Source { name: String::new(), text: String::new() };
+        picture(self.sources.get(spot.file).unwrap_or(&nowhere), spot, message, mend)
     }
+}
+
+/// A fault with its place and the line that it is in.
+pub(super) fn picture(source: &Source, spot: Spot, message: &str, mend: &str) -> Fault {
+    let (line_text, caret, caret_width) = excerpt(&source.text, spot);
+    let (file, message, mend) = (source.name.clone(), spelled(message), spelled(mend));
+    Fault { file, line: spot.line, column: spot.column, message, mend, line_text, caret, caret_width }
 }
 
 /// The line around a spot, at most `SHOWN` characters of it, and where in it the spot lies. What could play tricks on
 /// a terminal is shown as a blank.
 fn excerpt(text: &str, spot: Spot) -> (String, u32, u32) {
     let start = floor(text, spot.start);
-    let before: Vec<char> = text[..start].chars().rev().take_while(|c| *c != '\n').take(SHOWN).collect();
-    let after: Vec<char> = text[start..].chars().take_while(|c| *c != '\n').take(SHOWN).collect();
-    let meant = text[start..floor(text, spot.end.max(start))].chars().take_while(|c| *c != '\n').take(SHOWN).count();
+    let before: Vec<char> = text[..start].chars().rev().take_while(|c| !is_break(*c)).take(SHOWN).collect();
+    let after: Vec<char> = text[start..].chars().take_while(|c| !is_break(*c)).take(SHOWN).collect();
+    let meant = text[start..floor(text, spot.end.max(start))].chars().take_while(|c| !is_break(*c)).take(SHOWN).count();
     let lead = if before.len() + after.len() > SHOWN { before.len().min(LEAD) } else { before.len() };
     let shown: String =
         before[..lead].iter().rev().chain(after.iter().take(SHOWN - lead)).map(|c| visible(*c)).collect();
     let line = shown.trim_end().to_owned();
     let room = line.chars().count().saturating_sub(lead).max(1);
     (line, lead as u32 + 1, meant.clamp(1, room) as u32)
+}
+
+/// YAML ends a line at either.
+pub(super) const fn is_break(c: char) -> bool {
+    matches!(c, '\n' | '\r')
 }
 
 fn visible(c: char) -> char {

@@ -2,8 +2,7 @@
 //! on the way in; `load_sources` is the same without it.
 
 use std::collections::HashSet;
-use std::fs::File;
-use std::io::{ErrorKind, Read as _};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -15,11 +14,9 @@ use super::check::{Unread, check};
 use super::fault::{Fault, Faults};
 use super::findings::{Findings, Source};
 use super::read::read;
+use super::text::text_of;
 use super::tree::parse;
 use super::written::Written;
-
-/// Larger than any zone file written by people or by tools for them.
-const LARGEST: u64 = 16 << 20;
 
 /// A policy that holds what its types promise, and what a person should know about it.
 #[derive(Clone, Debug)]
@@ -30,6 +27,8 @@ pub struct Loaded {
     pub warnings: Vec<Fault>,
     /// The files, in the order in which they were merged. For `load_sources`, their names.
     pub files: Vec<PathBuf>,
+    /// Their texts as they were checked: nobody needs to read a file twice, and find another text in it.
+    pub sources: Vec<Source>,
     /// SHA-256 over names and texts of all files, in hex: equal if, and only if, nothing was written meanwhile.
     pub digest: String,
 }
@@ -106,7 +105,7 @@ fn assemble(found: Vec<Found>, now: Timestamp) -> Result<Loaded, Faults> {
     let policy = check(&written, &unread, now, &mut findings);
     let warnings = findings.finish()?;
     let files = sources.iter().map(|source| PathBuf::from(&source.name)).collect();
-    Ok(Loaded { policy, warnings, files, digest: digest(&sources) })
+    Ok(Loaded { policy, warnings, files, digest: digest(&sources), sources })
 }
 
 fn read_one(file: usize, source: &Source, written: &mut Written, unread: &mut Unread, findings: &mut Findings<'_>) {
@@ -201,40 +200,9 @@ fn shown(path: &Path) -> String {
 
 fn open(path: &Path) -> Found {
     let name = shown(path);
-    let (text, fault) = match text_of(path) {
+    let (text, fault) = match text_of(path, &name) {
         Ok(text) => (text, None),
-        Err((message, mend)) => (String::new(), Some(Fault::of_file(&name, message, mend))),
+        Err(fault) => (String::new(), Some(fault)),
     };
     Found { path: path.to_owned(), source: Source { name, text }, fault }
-}
-
-/// The text of a file, or what is wrong with it and the mend.
-fn text_of(path: &Path) -> Result<String, (String, &'static str)> {
-    let bytes = read_bytes(path).map_err(|error| match error.kind() {
-        ErrorKind::NotFound => {
-            ("there is no such file".into(), "write it (zones.example.yaml is a start), or name another")
-        }
-        ErrorKind::PermissionDenied => (
-            "the file can't be read: permission denied".into(),
-            "let the user who runs this read it, or run this as another user",
-        ),
-        _ => (format!("the file can't be read: {error}"), "look at the file and the disk it is on"),
-    })?;
-    if bytes.len() as u64 > LARGEST {
-        return Err((
-            format!("the file is larger than {} MiB", LARGEST >> 20),
-            "split it over several files in zones.d/",
-        ));
-    }
-    String::from_utf8(bytes).map_err(|error| {
-        let good = String::from_utf8_lossy(&error.as_bytes()[..error.utf8_error().valid_up_to()]);
-        (format!("the file is not UTF-8 text; see line {}", 1 + good.matches('\n').count()), "save it as UTF-8")
-    })
-}
-
-/// At most one byte more than is taken.
-fn read_bytes(path: &Path) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(LARGEST + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }

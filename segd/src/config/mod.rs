@@ -11,6 +11,7 @@ mod fields;
 mod findings;
 mod load;
 mod read;
+mod text;
 mod tree;
 mod written;
 

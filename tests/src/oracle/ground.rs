@@ -290,9 +290,47 @@ impl Ground {
 
     /// Packets so far, by reason, over all pairs.
     pub fn packets(&self) -> Result<[u64; Reason::COUNT]> {
+        Ok(self.totals()?.packets)
+    }
+
+    /// Packets and bytes so far, by reason, over all pairs, as the daemon reads them.
+    pub fn totals(&self) -> Result<Totals> {
         let counters = self.datapath.counters()?;
-        let sum = |reason: usize| counters.pairs.iter().map(|pair| pair.packets[reason]).sum();
-        Ok(std::array::from_fn(sum))
+        let mut totals = Totals::default();
+        for pair in &counters.pairs {
+            totals = totals.plus(&Totals { packets: pair.packets, bytes: pair.bytes });
+        }
+        Ok(totals)
+    }
+}
+
+/// Packets and bytes by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Packets.
+    pub packets: [u64; Reason::COUNT],
+    /// Bytes of their frames.
+    pub bytes: [u64; Reason::COUNT],
+}
+
+impl Totals {
+    /// Both together.
+    #[must_use]
+    pub fn plus(&self, more: &Self) -> Self {
+        self.with(more, u64::wrapping_add)
+    }
+
+    /// What came since `earlier`.
+    #[must_use]
+    pub fn minus(&self, earlier: &Self) -> Self {
+        self.with(earlier, u64::wrapping_sub)
+    }
+
+    fn with(&self, other: &Self, does: impl Fn(u64, u64) -> u64) -> Self {
+        Self {
+            packets: std::array::from_fn(|reason| does(self.packets[reason], other.packets[reason])),
+            bytes: std::array::from_fn(|reason| does(self.bytes[reason], other.bytes[reason])),
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 mod bpf;
 mod case;
 mod compare;
+mod conserve;
 mod explain;
 mod ground;
 mod policies;
@@ -13,8 +14,9 @@ mod traffic;
 
 pub use case::{Case, Step};
 pub use compare::{Difference, Played, play};
+pub use conserve::{Conserved, Flow, conserve};
 pub use explain::ask;
-pub use ground::{Got, Ground, INTERFACES};
+pub use ground::{Got, Ground, INTERFACES, Totals};
 pub use policies::policy;
 pub use random::Random;
 pub use shrink::shrink;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
-use segd_tests::oracle::{Ground, Played, Random, Style, ask, case, play, policy, shrink};
+use segd_tests::oracle::{Conserved, Ground, Played, Random, Style, ask, case, conserve, play, policy, shrink};
 
 /// Frames of one case, about.
 const STEPS: usize = 6000;
@@ -17,6 +17,7 @@ const QUESTIONS: u64 = 2000;
 struct Told {
     packets: u64,
     questions: u64,
+    conserve: u64,
     seed: u64,
     only: Option<u64>,
 }
@@ -25,7 +26,9 @@ fn main() -> Result<ExitCode> {
     let told = read_words(std::env::args().skip(1))?;
     println!("seed {}: {} packets, {} questions", told.seed, HumanCount(told.packets), HumanCount(told.questions));
     let mut ground = Ground::new()?;
-    let agree = compare_packets(&mut ground, &told)? && compare_answers(&mut ground, &told)?;
+    let agree = compare_packets(&mut ground, &told)?
+        && compare_answers(&mut ground, &told)?
+        && count_frames(&mut ground, &told)?;
     Ok(if agree { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -38,6 +41,9 @@ fn bar(length: u64, what: &str) -> Result<ProgressBar> {
 
 /// Whether the programs and the model agree on every frame.
 fn compare_packets(ground: &mut Ground, told: &Told) -> Result<bool> {
+    if told.packets == 0 {
+        return Ok(true);
+    }
     let progress = bar(told.packets, "packets")?;
     let began = Instant::now();
     let mut played = Played::default();
@@ -82,6 +88,34 @@ fn compare_answers(ground: &mut Ground, told: &Told) -> Result<bool> {
     Ok(true)
 }
 
+/// Whether every frame and byte that goes into a hook comes out of its counters.
+fn count_frames(ground: &mut Ground, told: &Told) -> Result<bool> {
+    if told.conserve == 0 {
+        return Ok(true);
+    }
+    let progress = bar(told.conserve, "frames")?;
+    let began = Instant::now();
+    let mut all = Conserved::default();
+    for number in told.only.unwrap_or(0).. {
+        let case = case(&mut Random::new(told.seed, number), Style { steps: STEPS, tc: number % 2 == 1 });
+        let lost = conserve(ground, &case, &mut all)?;
+        progress.set_position(all.frames());
+        if let Some(lost) = lost {
+            progress.finish_and_clear();
+            println!("case {number} of seed {}: {lost}", told.seed);
+            println!("again: cargo xtask differential --seed {} --case {number} --conserve 1", told.seed);
+            return Ok(false);
+        }
+        if told.only.is_some() || all.frames() >= told.conserve {
+            break;
+        }
+    }
+    progress.finish_and_clear();
+    let secs = began.elapsed().as_secs();
+    println!("{} frames were counted in {secs} s, each once, with its bytes:\n{all}", HumanCount(all.frames()));
+    Ok(true)
+}
+
 fn report(played: &Played, took: Duration) {
     let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX).max(1);
     println!(
@@ -95,7 +129,7 @@ fn report(played: &Played, took: Duration) {
 }
 
 fn read_words(mut words: impl Iterator<Item = String>) -> Result<Told> {
-    let mut told = Told { packets: 1_000_000, questions: 1_000_000, seed: rand_seed(), only: None };
+    let mut told = Told { packets: 1_000_000, questions: 1_000_000, conserve: 0, seed: rand_seed(), only: None };
     while let Some(word) = words.next() {
         let number = || -> Result<u64> {
             let number = words.next().with_context(|| format!("{word} needs a number"))?;
@@ -105,9 +139,12 @@ fn read_words(mut words: impl Iterator<Item = String>) -> Result<Told> {
         match word.as_str() {
             "--packets" => told.packets = number()?,
             "--questions" => told.questions = number()?,
+            "--conserve" => told.conserve = number()?,
             "--seed" => told.seed = number()?,
             "--case" => told.only = Some(number()?),
-            other => anyhow::bail!("segd-differential takes --packets, --questions, --seed and --case, not {other}"),
+            other => anyhow::bail!(
+                "segd-differential takes --packets, --questions, --conserve, --seed and --case, not {other}"
+            ),
         }
     }
     Ok(told)
