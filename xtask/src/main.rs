@@ -10,6 +10,7 @@ mod ebpf;
 mod ebpf_toolchain;
 mod lint;
 mod loader;
+mod mutants;
 mod setup;
 mod test;
 mod vm;
@@ -89,6 +90,9 @@ enum Verb {
     /// Boot Debian's kernels in qemu and run the product on each; takes minutes
     #[command(after_help = VM_EXAMPLES)]
     Vm(vm::Options),
+    /// Put bugs into a copy of the tree, one at a time, and see that the tests notice each; takes an hour
+    #[command(after_help = MUTANTS_EXAMPLES)]
+    Mutants(mutants::Options),
 }
 
 const VM_EXAMPLES: &str = "\
@@ -97,6 +101,13 @@ Examples:
   cargo xtask vm --kernel 6.1 --kernel newest  these two
   cargo xtask vm --prove                       is a guest that fails, panics or hangs noticed?
   cargo xtask vm --record                      take over what the verifiers count now";
+
+const MUTANTS_EXAMPLES: &str = "\
+Examples:
+  cargo xtask mutants --list          which bugs there are
+  cargo xtask mutants --only 07       one of them
+  cargo xtask mutants --only nat      those whose names say so
+  cargo xtask mutants -o json         everything, for a program";
 
 fn main() -> ExitCode {
     match run(&Arguments::parse().verb) {
@@ -122,5 +133,6 @@ fn run(verb: &Verb) -> Result<()> {
         Verb::Loader { files, seed, case } => loader::run_loader(files, *seed, *case),
         Verb::Bench { quick, only_gateway } => bench::run_bench(*quick, *only_gateway),
         Verb::Vm(options) => vm::run_vm(options),
+        Verb::Mutants(options) => mutants::run_mutants(options),
     }
 }

@@ -23,6 +23,7 @@ fn a_watched_pair_passes_what_no_rule_names_and_remembers_its_connections() {
     machine.send(lan(), &OTHER.tcp(SYN, 1)).is(watched(LAN, DMZ).opens());
     machine.send(dmz(), &OTHER.back().tcp(SYN | ACK, 1)).is(watched(LAN, DMZ));
     machine.send(lan(), &OTHER.tcp(ACK, 2)).is(watched(LAN, DMZ));
+    machine.send(dmz(), &OTHER.back().tcp(ACK, 2)).is(watched(LAN, DMZ));
     // The other direction is another pair.
     machine.send(dmz(), &line(SHOP, 1, ANNE, 9).tcp(SYN, 1)).is(gets(Reason::NoRule, DMZ, LAN).told());
 }

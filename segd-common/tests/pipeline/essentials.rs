@@ -83,6 +83,9 @@ fn what_only_looks_like_dhcp_is_judged() {
     let machine = Machine::under(&Policy::new());
     machine.send(lan(), &line(ANNE, 68, SHOP, 67).udp()).is(gets(Reason::NoRule, LAN, DMZ).told());
     machine.send(lan(), &line(ANNE, 67, HERE, 69).udp()).is(gets(Reason::NoRule, LAN, HOST).told());
+    for ask in [line(ANNE, 1068, HERE, 67), line(ANNE6, 1546, HERE6, 547)] {
+        machine.send(lan(), &ask.udp()).is(gets(Reason::NoRule, LAN, HOST).told());
+    }
     let tcp = ip(ANNE, HERE, proto::TCP, &line(ANNE, 67, HERE, 68).segment(2, 1));
     machine.send(lan(), &tcp).is(gets(Reason::NoRule, LAN, HOST).told());
 }

@@ -124,6 +124,17 @@ fn c7_overlapping_fragments_are_refused_with_all_that_follows() {
 }
 
 #[test]
+fn the_few_bytes_behind_the_last_whole_unit_are_not_sent_twice() {
+    for ask in [ASK, line(ANNE6, 5353, SHOP6, 53)] {
+        let machine = machine();
+        machine.send(lan(), &first(ask, 9)).is(OPENS);
+        let last = Piece { id: 9, start: 32, more: false };
+        machine.send(lan(), &last.of(ask, proto::UDP, &[0; 12])).is(LATER);
+        machine.send(lan(), &later(ask, 9, 5..6)).is(REFUSED.told());
+    }
+}
+
+#[test]
 fn b5_an_exact_copy_gets_what_its_original_got() {
     let machine = machine();
     machine.send(lan(), &first(ASK, 9)).is(OPENS);

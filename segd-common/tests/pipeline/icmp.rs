@@ -70,6 +70,16 @@ fn an_error_about_a_live_connection_is_related_whoever_sends_it_and_to_either_si
 }
 
 #[test]
+fn the_ports_that_an_error_quotes_stand_behind_the_quoted_options() {
+    let machine = talking(Policy::new());
+    let mut sent = CALL.tcp(ACK, 101);
+    // Another word of header, of no-ops.
+    (sent[14], sent[17]) = (0x46, sent[17] + 4);
+    sent.splice(34..34, [1; 4]);
+    machine.send(dmz(), &icmp_error(SHOP, 3, &sent)).is(gets(Reason::Related, LAN, DMZ).by(WEB));
+}
+
+#[test]
 fn d9_an_error_that_goes_to_another_than_it_quotes_is_not_related() {
     let machine = talking(Policy::new());
     let stray = gets(Reason::NoConnection, DMZ, LAN).told();

@@ -2,7 +2,9 @@
 
 use segd_common::addr::Addr;
 use segd_common::event::Event;
+use segd_common::image::Place;
 use segd_common::packet::proto;
+use segd_common::policy::{Question, judge};
 use segd_common::reason::Reason;
 
 use crate::frame::{ACK, Line, SYN, arp, line, query};
@@ -159,6 +161,24 @@ fn the_failsafe_is_allowed_under_every_policy_and_for_its_own_addresses_only() {
     machine.send(dmz(), &call.back().tcp(SYN | ACK, 1)).is(gets(Reason::Reply, LAN, DMZ));
     machine.send(lan(), &line(ADMIN, 40_000, SHOP, 23).tcp(SYN, 1)).is(DENIED.told());
     machine.send(lan(), &line(ANNE, 40_000, SHOP, 22).tcp(SYN, 1)).is(DENIED.told());
+}
+
+#[test]
+fn what_the_failsafe_does_not_name_is_judged_as_anybodys() {
+    let machine = Machine::under(&web().failsafe(tcp(22)));
+    machine.send(lan(), &line(ADMIN, 40_000, SHOP, 443).tcp(SYN, 1)).is(THERE.opens());
+}
+
+#[test]
+fn a_failsafe_that_names_this_machine_gives_it_no_right() {
+    let mut machine = Machine::under(&Policy::new().failsafe(tcp(22)));
+    let root = *machine.control().root(0).expect("a policy");
+    let question = |zone: u16| {
+        let from = Place(u32::from(zone) | Place::FAILSAFE);
+        Question { from, to: Place(u32::from(DMZ)), proto: proto::TCP, service: 22 }
+    };
+    assert_eq!(judge(&machine, &root, &question(LAN), 1).reason, Reason::Failsafe);
+    assert_eq!(judge(&machine, &root, &question(HOST), 1).reason, Reason::NoRule);
 }
 
 #[test]

@@ -1,11 +1,12 @@
 //! Where a packet may come from: zones on their interfaces, martians, and who may say that an address is his.
 
+use segd_common::pipeline::Sighting;
 use segd_common::reason::Reason;
 
 use crate::frame::{Line, SYN, arp, line, neighbour};
 use crate::machine::Machine;
 use crate::net::{ANNE, ANNE6, DMZ, FAR, HERE, HERE6, HOST, LAN, LOST, NET, Policy, SHOP, SHOP6, UNZONED};
-use crate::net::{dmz, lan, local, net, udp};
+use crate::net::{dmz, lan, local, net, onward, udp};
 use crate::seen::gets;
 
 const ALL: [u16; 5] = [UNZONED, HOST, LAN, DMZ, NET];
@@ -38,6 +39,17 @@ fn e11_a_source_on_another_zones_interface_is_spoofed() {
             Reason::Rule,
             "a zone of no interface is anywhere"
         );
+    }
+}
+
+#[test]
+fn on_an_interface_that_the_daemon_does_not_speak_of_nothing_passes() {
+    for at in [lan(), local(), onward(None)] {
+        let machine = open();
+        let nowhere = Sighting { interface: 0, ..at };
+        machine.send(nowhere, &ask(ANNE, SHOP).udp()).is(gets(Reason::NoRule, UNZONED, UNZONED).told());
+        machine.send(nowhere, &arp(1, ANNE, HERE)).is(gets(Reason::NoRule, UNZONED, UNZONED).told());
+        assert_eq!(machine.states(), []);
     }
 }
 

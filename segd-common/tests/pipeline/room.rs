@@ -1,6 +1,9 @@
 //! A full table, and events that find no room: what is established stays, and nothing is lost in silence.
 
-use segd_common::flow::State;
+use std::collections::HashMap;
+
+use segd_common::flow::{FlowKey, State};
+use segd_common::packet::proto;
 use segd_common::reason::Reason;
 
 use crate::frame::{ACK, Line, SYN, line};
@@ -45,6 +48,62 @@ fn d12_a_table_full_of_established_connections_takes_no_other_and_loses_none() {
         machine.send(lan(), &call(port).tcp(SYN, 1)).is(THERE);
         machine.send(lan(), &call(port).tcp(ACK, 2)).is(THERE);
         machine.send(dmz(), &call(port).back().tcp(ACK, 2)).is(gets(Reason::Reply, LAN, DMZ).by(WEB));
+    }
+}
+
+#[test]
+fn sessions_that_are_silent_for_days_are_not_evicted() {
+    let (machine, ports) = full(&web());
+    machine.pass_secs(4 * 24 * 3600);
+    machine.send(lan(), &call(3000).tcp(SYN, 1)).is(gets(Reason::TableFull, LAN, DMZ).told());
+    for port in ports {
+        machine.send(lan(), &call(port).tcp(ACK, 2)).is(THERE);
+    }
+}
+
+/// The number that finds the connection of this port.
+fn hash(machine: &mut Machine, sport: u16) -> u64 {
+    let address = |text: &str| text.parse::<std::net::IpAddr>().expect("an address").into();
+    let key = FlowKey { src: address(ANNE), dst: address(SHOP), sport, dport: 443, proto: proto::TCP };
+    key.hash(machine.control().seed)
+}
+
+#[test]
+fn a_bucket_that_is_full_leaves_the_other_one() {
+    let mut machine = Machine::small(&web(), 2);
+    let ports: Vec<u16> = (1..2000).filter(|port| hash(&mut machine, *port) & 0x0100_0001 == 0x0100_0000).collect();
+    for port in &ports[..16] {
+        machine.send(lan(), &call(*port).tcp(SYN, 1)).is(THERE.opens());
+        machine.send(dmz(), &call(*port).back().tcp(SYN | ACK, 1)).is(gets(Reason::Reply, LAN, DMZ).by(WEB));
+    }
+}
+
+/// Pairs of ports whose connections have one tag and begin their search at one way: the second stands beside the first.
+fn twins() -> Vec<(u16, u16)> {
+    let mut machine = Machine::small(&web(), 1);
+    let mut known = HashMap::new();
+    let mut twins = Vec::new();
+    for port in 1..6000 {
+        let hash = hash(&mut machine, port);
+        twins.extend(known.insert((hash >> 48, hash >> 16 & 7), port).map(|first| (first, port)));
+    }
+    twins
+}
+
+#[test]
+fn two_connections_with_one_tag_are_told_apart() {
+    let twins = twins();
+    assert!(twins.len() > 10, "{} pairs are too few to say anything", twins.len());
+    for (first, second) in twins {
+        let machine = Machine::small(&web(), 1);
+        for port in [first, second] {
+            machine.send(lan(), &call(port).tcp(SYN, 1)).is(THERE.opens());
+            machine.send(dmz(), &call(port).back().tcp(SYN | ACK, 1)).is(gets(Reason::Reply, LAN, DMZ).by(WEB));
+        }
+        for port in [first, second] {
+            machine.send(lan(), &call(port).tcp(ACK, 2)).is(THERE);
+            machine.send(dmz(), &call(port).back().tcp(ACK, 2)).is(gets(Reason::Reply, LAN, DMZ).by(WEB));
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use segd_common::flow::State;
 use segd_common::reason::Reason;
 
 use crate::frame::{ACK, FIN, Line, RST, SYN, line};
-use crate::machine::Machine;
+use crate::machine::{HZ, Machine};
 use crate::net::{ANNE, ANNE6, DMZ, FAR, LAN, NET, Policy, SHOP, SHOP6, dmz, lan, net, tcp};
 use crate::seen::gets;
 
@@ -209,4 +209,28 @@ fn a_blocked_connection_that_tries_again_is_told_once_whatever_identification_it
         frame[18..20].copy_from_slice(&id.to_be_bytes());
         machine.send(lan(), &frame).is(expected);
     }
+}
+
+#[test]
+fn a_blocked_connection_is_a_new_one_only_after_a_rest_of_two_minutes() {
+    let machine = Machine::under(&Policy::new());
+    let denied = gets(Reason::NoRule, LAN, DMZ);
+    for (rest_secs, expected) in [(0, denied.told()), (100, denied), (100, denied), (121, denied.told())] {
+        machine.pass_secs(rest_secs);
+        machine.send(lan(), &CALL.tcp(SYN, 100)).is(expected);
+    }
+}
+
+#[test]
+fn every_packet_of_its_connections_is_a_hit_of_the_rule() {
+    let machine = connected();
+    let last_hit = || machine.rules[WEB as usize].last_hit.get();
+    for (at, frame) in [(lan(), CALL.tcp(ACK, 101)), (dmz(), CALL.back().tcp(ACK, 901))] {
+        machine.pass_secs(10);
+        assert!(machine.judge(at, &frame).passes());
+        assert_eq!(last_hit(), machine.now.get());
+    }
+    machine.pass_secs(10);
+    assert!(!machine.judge(lan(), &line(ANNE, 40_000, SHOP, 80).tcp(SYN, 1)).passes());
+    assert_eq!(last_hit(), machine.now.get() - 10 * u64::from(HZ), "what is dropped is none");
 }

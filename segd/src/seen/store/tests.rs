@@ -208,16 +208,34 @@ fn minutes_become_hours_and_a_scan_becomes_a_row_of_its_source_without_losing_a_
         let base = 1000 * minute;
         let minute = i64::from(minute);
         let scan = (1..20).map(|port| row(minute * 60, base + port, Reason::NoRule, 1));
-        let rows: Vec<Row> = scan.chain([row(minute * 60, 5432, Reason::Rule, 1)]).collect();
+        let steady = [row(minute * 60, 5432, Reason::Rule, 1), row(minute * 60, 5433, Reason::NoRule, 1)];
+        let rows: Vec<Row> = scan.chain(steady).collect();
         ground.store.keep(at(minute * 60), &rows, &Told::default(), None).unwrap();
     }
-    assert_eq!(ground.sums(), (60, 60 * 19, 0));
+    assert_eq!(ground.sums(), (60, 60 * 20, 0));
     ground.store.keep(at(8 * 3600), &[], &Told::default(), None).unwrap();
-    assert_eq!(ground.sums(), (60, 60 * 19, 0));
+    assert_eq!(ground.sums(), (60, 60 * 20, 0));
     let count: i64 = ground.store.db.query_row("SELECT count(*) FROM seen", [], |row| row.get(0)).unwrap();
     assert!(count <= 2 * (2 * 64 + 2), "{count} rows in two hours");
     let allowed = ground.flows().into_iter().find(|(_, reason, _)| *reason == Reason::Rule);
     assert_eq!(allowed, Some((Some(5432), Reason::Rule, 60)));
+    assert!(
+        ground.flows().contains(&(Some(5433), Reason::NoRule, 60)),
+        "what a scan tries once takes no room from this"
+    );
+}
+
+#[test]
+fn the_last_six_hours_are_kept_by_the_minute() {
+    let mut ground = Ground::new();
+    for second in [90 * 60, 150 * 60] {
+        ground.store.keep(at(second), &[row(second, 5432, Reason::Rule, 1)], &Told::default(), None).unwrap();
+    }
+    ground.store.keep(at(8 * 3600), &[], &Told::default(), None).unwrap();
+    let mut asked = ground.store.db.prepare("SELECT minute FROM seen ORDER BY minute").unwrap();
+    let kept = asked.query_map([], |row| row.get::<_, i64>(0)).unwrap();
+    let kept: Vec<i64> = kept.map(|kept| kept.unwrap() - minute(at(0))).collect();
+    assert_eq!(kept, [60, 150]);
 }
 
 #[test]
