@@ -71,8 +71,8 @@ fn a_million_frames_get_from_the_kernel_what_the_model_says() -> Result<()> {
     Ok(())
 }
 
-/// Over all hooks.
-const CONSERVED: u64 = 100_000;
+/// Through each hook.
+const CONSERVED: u64 = 10_000;
 
 #[test]
 fn what_goes_into_a_hook_comes_out_of_its_counters() -> Result<()> {
@@ -86,13 +86,12 @@ fn what_goes_into_a_hook_comes_out_of_its_counters() -> Result<()> {
         if let Some(lost) = conserve(&mut ground, &case, &mut all)? {
             panic!("case {number} of seed {seed}: {lost}");
         }
-        if all.frames() >= CONSERVED {
+        if all.0.iter().all(|flow| flow.frames >= CONSERVED) {
             break;
         }
     }
-    for flow in &all.0 {
-        assert!(flow.frames * 10 > CONSERVED && flow.passed * 20 > flow.frames, "a hook saw too little:\n{all}");
-    }
+    let too_few = all.0.iter().any(|flow| flow.passed * 20 < flow.frames);
+    assert!(!too_few, "where hardly anything passes, little is proven:\n{all}");
     Ok(())
 }
 
