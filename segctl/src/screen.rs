@@ -75,7 +75,9 @@ fn terminal_width() -> Option<u16> {
 /// Prints text and a line feed on standard output.
 pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     let mut out = anstream::stdout().lock();
-    writeln!(out, "{text}").and_then(|()| out.flush()).context("printing")
+    writeln!(out, "{text}")
+        .and_then(|()| out.flush())
+        .context("the answer can't be written; a change that was asked for is made all the same: segctl history")
 }
 
 /// Says something in a conversation, on standard error: it never mixes with the answer.

@@ -128,7 +128,7 @@ pub(super) fn spoken(text: String, option: &str) -> Result<String, Failure> {
 pub(super) fn expiry(option: &str, text: &str, now: Timestamp) -> Result<Timestamp, Failure> {
     let form = || {
         Failure::usage(
-            format!("{option} {text}: neither a span nor a date"),
+            format!("{option} {text}: neither a span nor a date before the year 10000"),
             "write 8h, 30d, 2027-06-30 or 2027-06-30T12:00:00Z",
         )
     };

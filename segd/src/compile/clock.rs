@@ -48,8 +48,13 @@ impl Clock {
     /// Whether the wall clock was set since `earlier` was taken: then deadlines have to be compiled again.
     #[must_use]
     pub fn drifted_from(&self, earlier: &Self) -> bool {
-        let expected = earlier.time(self.jiffies);
-        self.at.duration_since(expected).abs() > SignedDuration::from_secs(1)
+        self.off_by(earlier) > SignedDuration::from_secs(1)
+    }
+
+    /// How far the wall clock is from what it would be, had it gone with the kernel's since `earlier`.
+    #[must_use]
+    pub fn off_by(&self, earlier: &Self) -> SignedDuration {
+        self.at.duration_since(earlier.time(self.jiffies)).abs()
     }
 }
 
@@ -94,5 +99,6 @@ mod tests {
         assert!(!later.drifted_from(&clock()));
         assert!(Clock { at: after(15), ..later }.drifted_from(&clock()));
         assert!(Clock { at: after(5), ..later }.drifted_from(&clock()));
+        assert_eq!(Clock { at: after(5), ..later }.off_by(&clock()), SignedDuration::from_secs(5));
     }
 }

@@ -37,7 +37,7 @@ use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use segd_common::interface::Interface;
 use sha2::{Digest, Sha256};
 
@@ -62,6 +62,9 @@ use publish::Placed;
 use raw::wait_for_programs;
 use set::MapSet;
 
+/// How far the moments that are told of what was counted may be off the wall clock.
+const STEADY: SignedDuration = SignedDuration::from_millis(100);
+
 /// The kernel side of one instance. All calls block for microseconds to milliseconds.
 pub struct Datapath {
     folders: Folders,
@@ -74,6 +77,8 @@ pub struct Datapath {
     /// Flags and link address of each interface, as the programs know them.
     told: BTreeMap<u32, (u16, [u8; 6])>,
     clock: Arc<Mutex<Clock>>,
+    /// By which what was counted is told.
+    told_by: Mutex<Clock>,
 }
 
 /// One set of maps takes the place of another.
@@ -105,12 +110,13 @@ impl Datapath {
             Some(set) => (set, true),
             None => (MapSet::beside(&folders, sizes)?, false),
         };
-        let clock = Arc::new(Mutex::new(set.sample_clock()?));
+        let clock = set.sample_clock()?;
+        let (told_by, clock) = (Mutex::new(clock), Arc::new(Mutex::new(clock)));
         let slots = set.interfaces()?.into_iter().map(|entry| (entry.ifindex, entry.slot)).collect();
         let (placed, attached) = (Placed::read(&set)?, Attached::new(dir, tc));
         let moving = if adopted { Moving::Leaving } else { Moving::Making(None) };
         let told = BTreeMap::new();
-        let mut datapath = Self { folders, set, moving, adopted, placed, attached, slots, told, clock };
+        let mut datapath = Self { folders, set, moving, adopted, placed, attached, slots, told, clock, told_by };
         if adopted {
             datapath.leave()?;
             datapath.make_room(sizes)?;
@@ -343,7 +349,17 @@ impl Datapath {
     /// # Errors
     /// The kernel refuses to read a map.
     pub fn counters(&self) -> Result<Counters, DatapathError> {
-        counters::read(&self.set, &self.clock())
+        counters::read(&self.set, &self.steady_clock())
+    }
+
+    /// A clock by which one tick is the same moment at every reading: two readings of the clocks differ by up to a tick. It
+    /// follows the wall clock when that was set, or has drifted away by more than a person would see.
+    fn steady_clock(&self) -> Clock {
+        let (now, mut steady) = (self.clock(), self.told_by.lock().unwrap_or_else(PoisonError::into_inner));
+        if now.off_by(&steady) > STEADY {
+            *steady = now;
+        }
+        *steady
     }
 
     /// The live connections.
