@@ -15,8 +15,8 @@ pub use outcome::Outcome;
 use crate::control::Control;
 use crate::env::{Env, Inline, Pages};
 use crate::flow::{self, Birth, Found};
-use crate::image::Root;
-use crate::packet::{Essential, Kind, Packet, Part};
+use crate::image::{Root, zone};
+use crate::packet::{Essential, Kind, Packet, Part, proto};
 use crate::parse::{self, Framing};
 use crate::reason::Reason;
 use crate::view::View;
@@ -50,7 +50,7 @@ pub struct Sighting {
     pub tagged: Option<u16>,
     /// Slot of the interface by which it came in, if that takes shortcuts; else 0.
     pub shortcut: u16,
-    /// Forwarded: what [`stamp`] said on its way in, if the kernel kept it.
+    /// Forwarded: what [`stamp`] or [`voucher`] said on its way in, if the kernel kept it.
     pub stamp: u32,
     /// Frames that it stands for: more than 1 with segmentation offload.
     pub frames: u32,
@@ -179,14 +179,43 @@ pub fn source_zone<V: View, E: Env>(env: &E, view: &V, framing: Framing, work: &
     }
     env.meet();
     let root = env.control().and_then(|control| control.root(env.now()));
-    root.map_or(crate::image::zone::UNZONED, |root| root.place(&Inline(env), packet.key.src).zone())
+    root.map_or(zone::UNZONED, |root| root.place(&Inline(env), packet.key.src).zone())
 }
 
 /// What a packet's ends are known by from its way in to its way out: if translation changes them, the number changes. Never 0.
 #[inline(always)]
 pub fn stamp<E: Env>(env: &E, packet: &Packet) -> u32 {
-    let seed = env.control().map_or(0, |control| control.seed);
-    packet.key.hash(seed) as u32 | 1
+    packet.key.hash(seed(env)) as u32 | 1
+}
+
+/// Another such number, which only a program that has judged the packet gives: with the same ends on its way out it would be
+/// asked the same question again, and is not. `None`: it has to be.
+#[inline(always)]
+pub fn voucher<E: Env>(env: &E, Work { packet, outcome, .. }: &Work) -> Option<u32> {
+    let ends = outcome.from != zone::HOST && outcome.to != zone::HOST;
+    // What is essential here may be a matter of policy where it leaves. And a part of a datagram is no more than that.
+    let whole = packet.fragment.part as u8 == Part::Whole as u8 && matches!(packet.key.proto, proto::TCP | proto::UDP);
+    if outcome.passes() && ends && whole && outcome.reason as u8 != Reason::Essential as u8 {
+        return Some(vouched(packet.key.hash(seed(env))));
+    }
+    None
+}
+
+/// By which one of this machine's programs knows another's word about what came in by an interface.
+#[inline(always)]
+pub fn seal<E: Env>(env: &E, ifindex: u32) -> u64 {
+    flow::mix(seed(env) ^ u64::from(ifindex))
+}
+
+#[inline(always)]
+const fn vouched(hash: u64) -> u32 {
+    (hash >> 32) as u32 | 1
+}
+
+/// 0 without a policy, under which nothing passes.
+#[inline(always)]
+fn seed<E: Env>(env: &E) -> u64 {
+    env.control().map_or(0, |control| control.seed)
 }
 
 impl<'a, E: Env> Context<'a, E> {

@@ -7,6 +7,8 @@
 
 #[expect(dead_code, reason = "a part of what the product's programs do is measured")]
 mod maps;
+#[allow(dead_code, reason = "no program of the bench notes anything")]
+mod memo;
 #[expect(dead_code, reason = "only the room that it takes is needed")]
 mod shortcut;
 mod tell;

@@ -9,6 +9,7 @@
 #![allow(internal_features, reason = "the target has no `Atomic*::compare_exchange`; its intrinsics work")]
 
 mod maps;
+mod memo;
 mod shortcut;
 mod tc;
 mod tell;

@@ -5,9 +5,10 @@ use aya_ebpf::helpers::bpf_set_hash;
 use aya_ebpf::programs::TcContext;
 use segd_common::interface::Interface;
 use segd_common::parse::Framing;
-use segd_common::pipeline::{self, Express, Hook, Outcome, Sighting};
+use segd_common::pipeline::{self, Express, Hook, Sighting, Work};
 
 use crate::maps::{Maps, WHOLE_TC};
+use crate::memo::Memo;
 use crate::tell::say;
 use crate::view::{Frame, Length};
 
@@ -34,7 +35,7 @@ pub fn express(ctx: &TcContext, side: Side) -> i32 {
     room.work.at = sighting(ctx, side);
     let way = pipeline::express(&Maps, &sight(ctx), &mut room.work);
     if matches!(way, Express::Decided) {
-        return end(ctx, side, &room.work.outcome);
+        return end(ctx, side, &room.work);
     }
     room.resumed = u32::from(matches!(way, Express::Judged));
     // SAFETY: the map holds a program of this type, or nothing: then we go on, and drop.
@@ -53,34 +54,46 @@ pub fn whole(ctx: &TcContext, side: Side) -> i32 {
     } else {
         pipeline::resume(&Maps, &mut room.work)
     };
-    if passes { end(ctx, side, &room.work.outcome) } else { TC_ACT_SHOT }
+    if passes { end(ctx, side, &room.work) } else { TC_ACT_SHOT }
 }
 
-/// Behind XDP, which can't write to a packet's metadata: notes the source's zone for the way out.
+/// Behind XDP, which knows no packet yet: notes the source's zone for the way out, as XDP has found it.
 #[inline(always)]
 pub fn note_zone(ctx: &TcContext) -> i32 {
-    let Some(room) = Maps.room() else { return TC_ACT_SHOT };
     // SAFETY: the kernel hands in a valid context.
-    let interface = Maps.interface(unsafe { (*ctx.skb.skb).ifindex });
+    let (ifindex, meta, data) = unsafe {
+        let skb = ctx.skb.skb;
+        ((*skb).ifindex, (*skb).data_meta as usize, (*skb).data as usize)
+    };
+    if let Some(memo) = Memo::read(ifindex, meta, data) {
+        note(ctx, memo.zone as u16);
+        if memo.stamp != 0 {
+            stamp(ctx, memo.stamp);
+        }
+        return NEXT;
+    }
+    let Some(room) = Maps.room() else { return TC_ACT_SHOT };
+    let interface = Maps.interface(ifindex);
     let framing = framing(ctx, Hook::Ingress, interface);
     let frame = pull(ctx).with_spare(&raw mut room.spare);
     let zone = pipeline::source_zone(&Maps, &frame, framing, &mut room.work);
     note(ctx, zone);
     if interface.shortcut() != 0 {
-        // The kernel keeps a packet's hash from its way in to its way out; as one, the stamp serves whoever asks for it.
-        // SAFETY: the kernel handed the packet in.
-        unsafe { bpf_set_hash(ctx.skb.skb, pipeline::stamp(&Maps, &room.work.packet)) };
+        stamp(ctx, pipeline::stamp(&Maps, &room.work.packet));
     }
     NEXT
 }
 
 #[inline(always)]
-fn end(ctx: &TcContext, side: Side, outcome: &Outcome) -> i32 {
-    if !outcome.passes() {
+fn end(ctx: &TcContext, side: Side, work: &Work) -> i32 {
+    if !work.outcome.passes() {
         return TC_ACT_SHOT;
     }
     if side as u32 == Side::Ingress as u32 {
-        note(ctx, outcome.src_zone);
+        note(ctx, work.outcome.src_zone);
+        if let Some(voucher) = pipeline::voucher(&Maps, work) {
+            stamp(ctx, voucher);
+        }
     }
     NEXT
 }
@@ -155,6 +168,13 @@ fn framing(ctx: &TcContext, hook: Hook, interface: Interface) -> Framing {
         oversized: segments > 1 && len > 0xffff,
         stripped: tag != 0,
     }
+}
+
+/// The kernel keeps a packet's hash from its way in to its way out; as one, the stamp serves whoever asks for it.
+#[inline(always)]
+fn stamp(ctx: &TcContext, stamp: u32) {
+    // SAFETY: the kernel handed the packet in.
+    unsafe { bpf_set_hash(ctx.skb.skb, stamp) };
 }
 
 /// `tc_index` stays with a packet from its way in to its way out, and nothing else in a current kernel uses it.

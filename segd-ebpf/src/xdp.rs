@@ -1,10 +1,12 @@
 //! XDP ingress, in the driver or, generic, in the stack.
 
 use aya_ebpf::bindings::xdp_action;
+use aya_ebpf::helpers::bpf_xdp_adjust_meta;
 use aya_ebpf::programs::XdpContext;
-use segd_common::pipeline::{self, Express, Hook};
+use segd_common::pipeline::{self, Express, Hook, Work};
 
 use crate::maps::{Maps, WHOLE_XDP};
+use crate::memo::Memo;
 use crate::tell::say;
 use crate::view::{Frame, Length};
 
@@ -24,7 +26,7 @@ pub fn express(ctx: &XdpContext) -> u32 {
             // SAFETY: the map holds a program of this type, or nothing: then the kernel forwards it.
             unsafe { WHOLE_XDP.tail_call(ctx, SHORTCUT) };
         }
-        return action(room.work.outcome.passes());
+        return end(ctx, ifindex, &room.work);
     }
     room.resumed = u32::from(matches!(way, Express::Judged));
     // SAFETY: the map holds a program of this type, or nothing: then we go on, and drop.
@@ -37,12 +39,14 @@ pub fn express(ctx: &XdpContext) -> u32 {
 #[inline(always)]
 pub fn whole(ctx: &XdpContext) -> u32 {
     let Some(room) = Maps.room() else { return xdp_action::XDP_DROP };
-    if room.resumed != 0 {
-        return action(pipeline::resume(&Maps, &mut room.work));
+    let (frame, ifindex) = sight(ctx);
+    if room.resumed == 0 {
+        let frame = frame.with_spare(&raw mut room.spare);
+        pipeline::run(&Maps, &frame, &mut room.work);
+    } else {
+        pipeline::resume(&Maps, &mut room.work);
     }
-    let (frame, _) = sight(ctx);
-    let frame = frame.with_spare(&raw mut room.spare);
-    action(pipeline::run(&Maps, &frame, &mut room.work))
+    end(ctx, ifindex, &room.work)
 }
 
 #[inline(always)]
@@ -56,6 +60,16 @@ pub fn sight(ctx: &XdpContext) -> (Frame, u32) {
 }
 
 #[inline(always)]
-const fn action(passes: bool) -> u32 {
-    if passes { xdp_action::XDP_PASS } else { xdp_action::XDP_DROP }
+fn end(ctx: &XdpContext, ifindex: u32, work: &Work) -> u32 {
+    if !work.outcome.passes() {
+        return xdp_action::XDP_DROP;
+    }
+    // A driver without room in front of its frames says nothing of them: then the note finds out by itself.
+    // SAFETY: the kernel handed the context in.
+    unsafe {
+        if bpf_xdp_adjust_meta(ctx.ctx, -(size_of::<Memo>() as i32)) == 0 {
+            Memo::of(ifindex, work).write((*ctx.ctx).data_meta as usize, (*ctx.ctx).data as usize);
+        }
+    }
+    xdp_action::XDP_PASS
 }

@@ -2,7 +2,7 @@
 //! and decides nothing by itself; whatever it is not made for goes the whole way, as if nobody had looked at it before.
 
 use super::outcome::Next;
-use super::{Context, Outcome, Work};
+use super::{Context, Hook, Outcome, Work};
 use crate::env::{Env, Inline};
 use crate::flow::{Glance, glance};
 use crate::packet::Packet;
@@ -32,6 +32,10 @@ pub fn express<V: View, E: Env>(env: &E, view: &V, work: &mut Work) -> Express {
     *outcome = Outcome::CLOSED;
     env.meet();
     let Some(context) = Context::new(env, at) else { return Express::Whole };
+    if context.was_judged(packet) {
+        *outcome = Outcome::JUDGED;
+        return Express::Decided;
+    }
     let found = match context.look(packet) {
         Glance::Found(found) => Some(found),
         Glance::Nothing => None,
@@ -48,6 +52,16 @@ pub fn express<V: View, E: Env>(env: &E, view: &V, work: &mut Work) -> Express {
 }
 
 impl<'a, E: Env> Context<'a, E> {
+    /// Whether it was judged on its way in, with the ends that it has now. Where the shortcut is taken its connection wants to
+    /// see it all the same.
+    #[inline(always)]
+    fn was_judged(&self, packet: &Packet) -> bool {
+        self.at.hook as u8 == Hook::Forward as u8
+            && self.at.shortcut == 0
+            && self.at.tagged.is_some()
+            && self.at.stamp == super::vouched(packet.key.hash(self.control.seed))
+    }
+
     /// The packet's connection, as far as a quick look tells.
     #[inline(always)]
     fn look(&self, packet: &Packet) -> Glance<'a> {

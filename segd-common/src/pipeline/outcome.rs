@@ -60,6 +60,9 @@ impl Outcome {
     /// No configuration: fail closed.
     pub const CLOSED: Self = Self::of(Reason::NoRule, zone::UNZONED, zone::UNZONED);
 
+    /// On its way out: it was judged, and counted, on its way in.
+    pub(super) const JUDGED: Self = Self::of(Reason::Rule, zone::UNZONED, zone::UNZONED);
+
     #[inline(always)]
     const fn of(reason: Reason, from: u16, to: u16) -> Self {
         Self {

@@ -20,3 +20,4 @@ mod room;
 mod tcp;
 mod translated;
 mod udp;
+mod voucher;

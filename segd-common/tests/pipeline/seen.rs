@@ -139,6 +139,11 @@ impl Sent {
 impl Machine {
     /// One frame through the decision, as the kernel's programs do it; its outcome alone.
     pub(crate) fn judge(&self, at: Sighting, frame: &[u8]) -> pipeline::Outcome {
+        self.work(at, frame).outcome
+    }
+
+    /// The same, with everything that was found out.
+    pub(crate) fn work(&self, at: Sighting, frame: &[u8]) -> Work {
         let mut work = Work::new();
         work.at = at;
         let short =
@@ -149,7 +154,7 @@ impl Machine {
             Express::Whole => pipeline::run(self, &Slice(frame), &mut work),
         };
         assert_eq!(passes, work.outcome.passes());
-        work.outcome
+        work
     }
 
     /// One frame through the decision, and everything that became of it.
