@@ -64,7 +64,7 @@ pub fn segd_egress_whole(ctx: TcContext) -> i32 {
     tc::whole(&ctx, Side::Egress)
 }
 
-/// Behind [`segd_xdp`], which can't write to a packet's metadata: notes the source's zone for the way out.
+/// Behind [`segd_xdp`]: notes what that has found out where it lasts until the way out. XDP's own notes don't.
 #[classifier]
 pub fn segd_note(ctx: TcContext) -> i32 {
     tc::note_zone(&ctx)
