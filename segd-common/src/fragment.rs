@@ -66,7 +66,7 @@ pub struct Datagram {
     pub count: Cell<u32>,
     /// What is still missing below `top`: first unit in the high half, the one behind the last in the low half; 0: nothing.
     pub gaps: [Cell<u32>; GAPS],
-    /// The latest fragments, in the same form.
+    /// The latest fragments, to the byte: see `exact`.
     pub recent: [Cell<u32>; RECENT],
 }
 
@@ -160,7 +160,7 @@ impl Datagram {
         let piece = Piece::of(packet.fragment.start, packet.fragment.end);
         // Named one by one: the verifier does not follow a pointer that walks to the end of an array.
         let [a, b, c, d] = &self.recent;
-        let whole = piece.packed();
+        let whole = exact(packet.fragment.start, packet.fragment.end, packet.fragment.last);
         if a.get() == whole || b.get() == whole || c.get() == whole || d.get() == whole {
             return Ok(());
         }
@@ -219,6 +219,13 @@ impl Datagram {
         }
         false
     }
+}
+
+/// A fragment as its copy has it too: whether it is the last, its first unit of 8 bytes, and where it ends to the byte,
+/// as a last one may end anywhere.
+#[inline(always)]
+fn exact(start: u32, end: u32, last: bool) -> u32 {
+    u32::from(last) << 31 | start / 8 << 16 | end
 }
 
 /// Part of a datagram, in units of 8 bytes; the end is the unit behind the last.

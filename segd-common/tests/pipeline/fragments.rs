@@ -146,6 +146,21 @@ fn b5_an_exact_copy_gets_what_its_original_got() {
 }
 
 #[test]
+fn b5_what_ends_elsewhere_or_is_the_last_as_well_is_no_copy() {
+    for ask in [ASK, line(ANNE6, 5353, SHOP6, 53)] {
+        let last = |bytes: usize, more: bool| Piece { id: 9, start: 32, more }.of(ask, proto::UDP, &vec![7; bytes]);
+        for (other, more) in [(11, false), (13, false), (16, false), (16, true)] {
+            let machine = machine();
+            machine.send(lan(), &first(ask, 9)).is(OPENS);
+            machine.send(lan(), &later(ask, 9, 8..12)).is(LATER);
+            machine.send(lan(), &last(12, false)).is(LATER);
+            machine.send(lan(), &last(12, false)).is(LATER);
+            machine.send(lan(), &last(other, more)).is(REFUSED.told());
+        }
+    }
+}
+
+#[test]
 fn fragments_may_come_in_any_order_behind_the_first() {
     let machine = machine();
     machine.send(lan(), &first(ASK, 9)).is(OPENS);

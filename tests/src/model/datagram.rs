@@ -43,7 +43,7 @@ pub struct Datagram {
     ended: bool,
     /// What has come, in units of eight bytes.
     units: Vec<(usize, usize)>,
-    latest: VecDeque<(usize, usize)>,
+    latest: VecDeque<Part>,
 }
 
 impl Datagram {
@@ -78,7 +78,7 @@ impl Datagram {
             return false;
         }
         let piece = (part.start / 8, part.end.div_ceil(8));
-        if self.latest.contains(&piece) {
+        if self.latest.contains(&part) {
             return true;
         }
         let overlaps = self.units.iter().any(|(from, to)| piece.0 < *to && *from < piece.1);
@@ -88,7 +88,7 @@ impl Datagram {
             return false;
         }
         self.ended |= !part.more;
-        self.latest.push_back(piece);
+        self.latest.push_back(part);
         if self.latest.len() > COPIES {
             self.latest.pop_front();
         }
