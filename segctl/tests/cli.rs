@@ -415,3 +415,26 @@ fn following_ends_cleanly_at_ctrl_c() {
     assert!(interrupted.success());
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
+
+#[test]
+fn a_policy_that_is_no_file_is_refused_and_nobody_waits_for_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    assert!(Command::new("mkfifo").arg(at("pipe")).status().unwrap().success());
+    std::fs::File::create(at("huge")).unwrap().set_len((16 << 20) + 1).unwrap();
+    std::fs::write(at("bytes"), b"version: 1\n\xff").unwrap();
+    let faults = [
+        ("pipe", "a named pipe"),
+        ("", "a folder"),
+        ("huge", "larger than 16 MiB"),
+        ("bytes", "not UTF-8"),
+        ("none", "no such file"),
+    ];
+    for verb in ["apply", "diff"] {
+        for (name, said) in faults {
+            let outcome = run(Path::new(NOWHERE), &[verb, &at(name).display().to_string()]);
+            assert_eq!((outcome.status, outcome.out.as_str()), (2, ""), "{verb} {name}: {}", outcome.err);
+            assert!(outcome.err.contains(said), "{verb} {name}: {}", outcome.err);
+        }
+    }
+}

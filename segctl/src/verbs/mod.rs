@@ -38,10 +38,11 @@ use crate::past;
 
 /// A zone file as the daemon takes it: named by its full path, so that faults can be found from anywhere.
 fn read_policy(file: &Path) -> Result<PolicyText, Failure> {
-    let text = std::fs::read_to_string(file).map_err(|error| {
-        Failure::usage(format!("can't read {}: {error}", file.display()), "name a zone file that you may read")
-    })?;
-    Ok(PolicyText { name: file.display().to_string(), text })
+    let name = file.display().to_string();
+    match segd::config::text_of(file, &name) {
+        Ok(text) => Ok(PolicyText { name, text }),
+        Err(fault) => Err(Failure::usage(format!("{}: {}", fault.file, fault.message), fault.mend)),
+    }
 }
 
 /// Asks for a page, of everything or of what was seen since a point in time.

@@ -19,3 +19,4 @@ pub use fault::{Fault, Faults};
 pub use findings::Source;
 pub(crate) use findings::nearest;
 pub use load::{Loaded, load, load_sources, load_sources_at, read_sources};
+pub use text::text_of;

@@ -15,7 +15,10 @@ const LARGEST: u64 = 16 << 20;
 const HANDED_OVER: [&str; 3] = ["/dev/stdin", "/dev/fd/", "/proc/self/fd/"];
 
 /// The text of the file at `path`, which is shown as `name`.
-pub(super) fn text_of(path: &Path, name: &str) -> Result<String, Fault> {
+///
+/// # Errors
+/// It can't be read, is no file, is larger than any policy, or is not UTF-8.
+pub fn text_of(path: &Path, name: &str) -> Result<String, Fault> {
     let bytes = read_bytes(path).map_err(|error| unreadable(name, &error))?;
     if bytes.len() as u64 > LARGEST {
         return Err(Fault::of_file(
