@@ -164,6 +164,19 @@ mod tests {
     }
 
     #[test]
+    fn the_first_line_is_the_whole_digest_of_all_behind_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::open(dir.path()).unwrap();
+        let (header, image) = kept();
+        state.save_image(&header, &image).unwrap();
+        let text = fs::read(state.image()).unwrap();
+        let rest = [serde_json::json!(header).to_string().as_bytes(), b"\n", &bytes_of(&image)].concat();
+        assert_eq!(&text[65..], rest);
+        let digest: String = Sha256::digest(&rest).iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(&text[..64], digest.as_bytes());
+    }
+
+    #[test]
     fn a_file_that_is_cut_short_or_changed_anywhere_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let state = StateDir::open(dir.path()).unwrap();

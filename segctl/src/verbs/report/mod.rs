@@ -6,11 +6,13 @@ mod html;
 mod sample;
 mod text;
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use jiff::Timestamp;
 use segd::api::types::Report;
+use segd::state::file::replace;
 
 use crate::cli::Session;
 use crate::client::Call;
@@ -53,9 +55,15 @@ pub(crate) async fn run(args: &Args, session: &Session) -> anyhow::Result<ExitCo
     Ok(ExitCode::SUCCESS)
 }
 
+/// A report that was there stays whole if this one can't be written. Whatever is no file is written to as it is: a link,
+/// a pipe, standard output.
 fn write(file: &Path, text: &str) -> anyhow::Result<()> {
-    std::fs::write(file, text).map_err(|error| {
-        Failure::usage(format!("can't write {}: {error}", file.display()), "name a file that you may write")
-    })?;
+    let is_special = fs::symlink_metadata(file).is_ok_and(|there| !there.is_file());
+    let written = if is_special {
+        fs::write(file, text).map_err(|error| format!("can't write {}: {error}", file.display()))
+    } else {
+        replace(file, text.as_bytes(), 0o644).map_err(|error| error.to_string())
+    };
+    written.map_err(|fault| Failure::usage(fault, "name a file that you may write"))?;
     say(&format!("the report is in {}; any browser shows and prints it", file.display()))
 }
