@@ -225,7 +225,7 @@ impl Datagram {
 /// as a last one may end anywhere.
 #[inline(always)]
 fn exact(start: u32, end: u32, last: bool) -> u32 {
-    u32::from(last) << 31 | start / 8 << 16 | end
+    (u32::from(last) << 31) | ((start / 8) << 16) | end
 }
 
 /// Part of a datagram, in units of 8 bytes; the end is the unit behind the last.

@@ -27,6 +27,9 @@ impl Interface {
     /// XDP may redirect to it: its driver takes such frames.
     pub const TARGET: u16 = 4;
 
+    /// In the place of a slot: what comes in here is judged as elsewhere, and counted and told nowhere.
+    pub const SELFTEST: u16 = u16::MAX;
+
     /// Its slot if it takes shortcuts, else 0.
     #[inline(always)]
     #[must_use]

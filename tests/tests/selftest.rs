@@ -1,6 +1,10 @@
 //! Crafted frames through the loaded programs, asked by segctl.
 
+use std::fs;
+use std::path::Path;
+
 use anyhow::{Context, Result};
+use aya::maps::{Map, MapData, ProgramArray};
 use segd_tests::lab::{Lab, Zones};
 use segd_tests::needs_root;
 use serde_json::Value;
@@ -65,5 +69,46 @@ fn without_an_enforced_interface_the_answer_is_no() -> Result<()> {
     let out = lab.daemon.segctl(&["selftest"])?;
     assert_eq!(out.status.code(), Some(1), "{out:?}");
     assert!(String::from_utf8_lossy(&out.stdout).contains("no frame could be run"));
+    Ok(())
+}
+
+/// What the attached programs call: everything but the short way. Somebody with too many rights takes it away.
+fn take_the_whole_way_away(pins: &Path) -> Result<()> {
+    let entries = fs::read_dir(pins)?.collect::<Result<Vec<_>, _>>()?;
+    let called = entries.iter().map(fs::DirEntry::path).find(|path| path.display().to_string().contains("called_"));
+    let called = called.context("the folder of the programs that are called")?;
+    for map in ["WHOLE_XDP", "WHOLE_TC"] {
+        let map = Map::ProgramArray(MapData::from_pin(called.join(map))?);
+        ProgramArray::try_from(map)?.clear_index(&0)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn healthz_and_status_go_by_frames_that_the_loaded_programs_judge_and_nobody_counts() -> Result<()> {
+    needs_root!();
+    for hook in ["tc", "xdp", "xdp-generic"] {
+        let mut lab = Lab::enforcing(ledger().hooks(hook))?;
+        let gateway = &lab.office.gateway;
+        let before = lab.metrics()?;
+        for _ in 0..5 {
+            assert_eq!(lab.daemon.health(gateway)?, 200, "{hook}: {}", lab.daemon.log());
+        }
+        let after = lab.metrics()?.since(&before);
+        for figure in ["segd_packets_total", "segd_drops_total", "segd_blocked_flows_total", "segd_connections_total"] {
+            assert_eq!(after.of(figure).count(), 0, "{hook}: no frame of it is in {figure}");
+        }
+
+        take_the_whole_way_away(&lab.daemon.pins())?;
+        assert_eq!(lab.daemon.health(gateway)?, 503, "{hook}");
+        let status = lab.daemon.json(&["status"])?;
+        assert_eq!(status["state"], "degraded", "{hook}: {status:#}");
+        let said = format!("an ARP probe was run through the loaded program of {hook}, which dropped it");
+        assert!(status.to_string().contains(&said), "{hook}: {status:#}");
+
+        lab.daemon.terminate()?;
+        lab.start()?;
+        assert_eq!(lab.daemon.health(&lab.office.gateway)?, 200, "{hook}: {}", lab.daemon.log());
+    }
     Ok(())
 }

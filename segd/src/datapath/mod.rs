@@ -112,7 +112,8 @@ impl Datapath {
         };
         let clock = set.sample_clock()?;
         let (told_by, clock) = (Mutex::new(clock), Arc::new(Mutex::new(clock)));
-        let slots = set.interfaces()?.into_iter().map(|entry| (entry.ifindex, entry.slot)).collect();
+        let known = set.interfaces()?.into_iter().filter(|entry| entry.slot != Interface::SELFTEST);
+        let slots = known.map(|entry| (entry.ifindex, entry.slot)).collect();
         let (placed, attached) = (Placed::read(&set)?, Attached::new(dir, tc));
         let moving = if adopted { Moving::Leaving } else { Moving::Making(None) };
         let told = BTreeMap::new();
@@ -419,6 +420,15 @@ impl Datapath {
     /// The kernel does not run it.
     pub fn probe(&self, frame: &[u8], ifindex: u32, hook: Hook) -> Result<Probed, DatapathError> {
         probe::run(&self.set, frame, ifindex, hook)
+    }
+
+    /// Runs a frame through the loaded program of a hook, and leaves no trace of it in any figure. Gives whether it may go on;
+    /// `None` while loopback, by which such frames come in, is guarded itself.
+    ///
+    /// # Errors
+    /// The kernel does not run it.
+    pub fn probe_uncounted(&mut self, frame: &[u8], hook: Hook) -> Result<Option<bool>, DatapathError> {
+        probe::run_uncounted(&mut self.set, frame, hook)
     }
 
     /// The ring of events. There is one reader.

@@ -332,6 +332,18 @@ impl MapSet {
         Ok(all?.into_iter().map(unpack).filter(|interface| interface.ifindex != 0).collect())
     }
 
+    /// What the programs know of one of them.
+    pub(super) fn interface(&self, ifindex: u32) -> Result<Option<Interface>, DatapathError> {
+        let map = self.interface_map()?;
+        for place in Interface::places(ifindex) {
+            let there = map.get(&place, 0).map(unpack).map_err(|error| DatapathError::map("read INTERFACE", &error))?;
+            if there.ifindex == ifindex {
+                return Ok(Some(there));
+            }
+        }
+        Ok(None)
+    }
+
     /// Tells the programs of an interface, in the first place that is free or its own. `address`: its link address, zeros if it
     /// has none.
     pub(super) fn tell_interface(&mut self, interface: Interface, address: [u8; 6]) -> Result<(), DatapathError> {

@@ -107,6 +107,10 @@ impl Kernel for PaperKernel {
         Ok(Probed { passes: answer.verdict == segd_common::reason::Verdict::Allow, reasons: vec![answer.reason] })
     }
 
+    fn probe_uncounted(&mut self, _frame: &[u8], _hook: Hook) -> Result<Option<bool>, DatapathError> {
+        Ok(None)
+    }
+
     fn interface_slot(&mut self, ifindex: u32, _name: &str) -> u16 {
         ifindex as u16
     }

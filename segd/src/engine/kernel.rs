@@ -18,6 +18,7 @@ pub(super) trait Kernel: Send {
     fn publish_until(&mut self, image: &Image, fallback: Fallback<'_>) -> Result<Published, DatapathError>;
     fn confirm(&mut self) -> Result<(), DatapathError>;
     fn probe(&self, frame: &[u8], ifindex: u32, hook: Hook) -> Result<Probed, DatapathError>;
+    fn probe_uncounted(&mut self, frame: &[u8], hook: Hook) -> Result<Option<bool>, DatapathError>;
     fn interface_slot(&mut self, ifindex: u32, name: &str) -> u16;
     fn attach(&mut self, link: &Link, hook: Hook) -> Result<(), DatapathError>;
     fn cover(&mut self, link: &Link) -> Result<(), DatapathError>;
@@ -60,6 +61,10 @@ impl Kernel for Datapath {
 
     fn probe(&self, frame: &[u8], ifindex: u32, hook: Hook) -> Result<Probed, DatapathError> {
         Self::probe(self, frame, ifindex, hook)
+    }
+
+    fn probe_uncounted(&mut self, frame: &[u8], hook: Hook) -> Result<Option<bool>, DatapathError> {
+        Self::probe_uncounted(self, frame, hook)
     }
 
     fn interface_slot(&mut self, ifindex: u32, name: &str) -> u16 {

@@ -37,6 +37,7 @@ mod kernel;
 mod names;
 mod numbers;
 mod probe;
+mod pulse;
 mod quarantine;
 mod refusal;
 mod report;
@@ -118,13 +119,17 @@ impl Engine {
 
     /// What keeps this machine from being guarded; empty when the kernel says that all is well.
     pub fn health(&self) -> Vec<Amiss> {
-        self.core().health()
+        let mut core = self.core();
+        core.settle();
+        core.take_pulse();
+        core.health()
     }
 
     /// Whether a restart could help: the daemon can't do its work, or the kernel enforces something else than it was told. An
     /// interface that somebody else holds is no reason, for the next daemon would not get it either.
     pub fn is_vital(&self) -> bool {
-        self.core().follows_the_kernel()
+        let core = self.core();
+        core.follows_the_kernel() && core.misjudgements().next().is_none()
     }
 
     /// What the metrics show.

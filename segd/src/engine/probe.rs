@@ -23,7 +23,7 @@ pub(super) struct Door {
 }
 
 /// Discard: no policy lets it pass by accident, and nobody would answer.
-const PORT: u16 = 9;
+pub(super) const PORT: u16 = 9;
 
 impl Core {
     /// The guarded interfaces that enforce.

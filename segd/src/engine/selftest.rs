@@ -8,7 +8,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use segd_common::reason::{Reason, Verdict};
 
 use super::grants::zone_names;
-use super::probe::Door;
+use super::probe::{Door, PORT};
+use super::pulse::STRANGERS;
 use super::refusal::Refusal;
 use super::writer::Core;
 use crate::api::types::{SelftestFrame, SelftestReport, SelftestRequest};
@@ -18,10 +19,6 @@ use crate::policy::{Essential, Mode, PolicyTest, Service};
 
 /// Pairs of zones that are tried: with more, the first ones.
 const PAIRS: usize = 64;
-/// A port of no service that anybody allows on purpose.
-const PORT: u16 = 9;
-/// Networks of documentation (RFC 5737): nobody's neighbours.
-const STRANGERS: [Ipv4Addr; 2] = [Ipv4Addr::new(192, 0, 2, 77), Ipv4Addr::new(198, 51, 100, 77)];
 
 /// One frame before it is run.
 struct Case {

@@ -82,6 +82,7 @@ impl Core {
                 mend: "segctl reload; if it stays so, restart segd".to_owned(),
             });
         }
+        amiss.extend(self.misjudgements());
         let guarded = self.guarded();
         if guarded.is_empty() {
             amiss.push(Amiss {

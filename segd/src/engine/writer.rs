@@ -60,6 +60,8 @@ pub(super) struct Core {
     pub(super) quarantine: Quarantine,
     /// What went wrong since the last good apply, with its mend; shown by status.
     pub(super) troubles: Vec<(String, String)>,
+    /// What the loaded programs got wrong when they were last tried.
+    pub(super) misjudged: Vec<String>,
 }
 
 /// The policy that the kernel enforces.
@@ -111,6 +113,7 @@ impl Core {
             history,
             quarantine,
             troubles: Vec::new(),
+            misjudged: Vec::new(),
         };
         // The image is in the kernel; here it was the largest thing of all.
         drop(image);
@@ -264,6 +267,7 @@ impl Core {
             self.guard_interfaces();
         }
         self.guards.steer(self.kernel.as_mut(), &self.machine, &self.force.written.policy.interfaces);
+        self.take_pulse();
         let now = Timestamp::now();
         if now.duration_since(self.retired).abs() > RETIRE_EVERY {
             self.retire_names(now);

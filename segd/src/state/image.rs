@@ -172,8 +172,9 @@ mod tests {
         let text = fs::read(state.image()).unwrap();
         let rest = [serde_json::json!(header).to_string().as_bytes(), b"\n", &bytes_of(&image)].concat();
         assert_eq!(&text[65..], rest);
-        let digest: String = Sha256::digest(&rest).iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(&text[..64], digest.as_bytes());
+        let digit = |place: &u8| (*place as char).to_digit(16).unwrap() as u8;
+        let told: Vec<u8> = text[..64].chunks(2).map(|pair| digit(&pair[0]) << 4 | digit(&pair[1])).collect();
+        assert_eq!(told, Sha256::digest(&rest).as_slice());
     }
 
     #[test]
