@@ -1,6 +1,7 @@
 //! What a change of the policy's text does and does not do: to what passes, and to what was counted.
 
 use std::fs;
+use std::net::IpAddr;
 
 use anyhow::{Context as _, Result};
 use segd_tests::lab::{Lab, Zones, until};
@@ -99,5 +100,43 @@ fn diff_speaks_of_what_passes_and_not_of_the_text() -> Result<()> {
     assert!(words.contains("+ would pass  dev   accounting  tcp/5430-5431  ledger"), "{words}");
     assert!(words.contains("- would fail  dev   accounting  udp/53         ledger"), "{words}");
     assert!(words.contains("1 would newly pass, 1 would newly fail"), "{words}");
+    Ok(())
+}
+
+#[test]
+fn a_preview_names_the_connections_of_the_last_days_that_a_policy_would_cut() -> Result<()> {
+    needs_root!();
+    let lab = Lab::enforcing(Zones::new().rule("ledger", "dev", "accounting", "tcp/5432, tcp/443"))?;
+    let (dev, accounting) = (&lab.office.dev, &lab.office.accounting);
+    let _servers = [accounting.serves_tcp(5432)?, accounting.serves_tcp(443)?];
+    for _ in 0..3 {
+        drop(dev.connects(accounting.v4(), 5432)?);
+    }
+    drop(dev.connects(accounting.v6(), 5432)?);
+    drop(dev.connects(accounting.v4(), 443)?);
+    assert!(!dev.reaches_tcp(accounting.v4(), 22), "what never passed is not cut");
+
+    let file = lab.daemon.config().with_file_name("new.yaml");
+    fs::write(&file, Zones::new().rule("ledger", "dev", "accounting", "tcp/443").to_string())?;
+    let file = file.display().to_string();
+    let told = lab.daemon.json(&["diff", &file])?;
+    let mut met: Vec<_> = told["would_cut"]["flows"].as_array().context("flows")?.iter().collect();
+    met.sort_by_key(|flow| flow["src"].as_str().map(str::len));
+    let of = |flow: &Value| {
+        let text = |key: &str| flow[key].as_str().unwrap_or_default().to_owned();
+        (text("src"), text("dst"), text("proto"), flow["dst_port"].as_u64(), flow["connections"].as_u64(), text("rule"))
+    };
+    let line = |from: IpAddr, to: IpAddr, connections| {
+        (from.to_string(), to.to_string(), "tcp".to_owned(), Some(5432), Some(connections), "ledger".to_owned())
+    };
+    let expected = [line(dev.v4(), accounting.v4(), 3), line(dev.v6(), accounting.v6(), 1)];
+    assert_eq!(met.into_iter().map(of).collect::<Vec<_>>(), expected, "{told:#}");
+    assert_eq!(told["would_cut"]["connections"], 4, "{told:#}");
+
+    let said = lab.daemon.segctl(&["apply", &file])?;
+    let said = String::from_utf8_lossy(&said.stderr).into_owned() + &String::from_utf8_lossy(&said.stdout);
+    assert!(said.contains("it cuts 4 connections:") && said.contains(&accounting.v6().to_string()), "{said}");
+    // Now that it is in force, it cuts nobody else.
+    assert_eq!(lab.daemon.json(&["diff", &file])?, json!({ "newly_pass": [], "newly_fail": [] }));
     Ok(())
 }

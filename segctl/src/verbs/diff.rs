@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use segd::api::types::{DiffLine, DiffReport};
+use segd::api::types::{DiffLine, DiffReport, WouldCut};
 
 use crate::cli::Session;
 use crate::client::Call;
 use crate::failure::NO;
 use crate::table::{Grid, cell, toned};
-use crate::words::{Page, Tone};
+use crate::verbs::flows;
+use crate::words::{Page, Tone, moment, number_of};
 
 /// Lines of each kind that a preview shows.
 const PREVIEWED: usize = 20;
@@ -35,7 +36,7 @@ pub(crate) async fn run(args: &Args, session: &Session) -> anyhow::Result<ExitCo
 }
 
 fn text(report: &DiffReport, page: &Page, file: &str) -> String {
-    let DiffReport { newly_pass, newly_fail } = report;
+    let DiffReport { newly_pass, newly_fail, would_cut } = report;
     if newly_pass.is_empty() && newly_fail.is_empty() {
         return format!("{file} lets pass exactly what passes now");
     }
@@ -43,15 +44,16 @@ fn text(report: &DiffReport, page: &Page, file: &str) -> String {
     rows(&mut grid, newly_pass, "+ would pass", Tone::Good);
     rows(&mut grid, newly_fail, "- would fail", Tone::Bad);
     let (pass, fail) = (newly_pass.len(), newly_fail.len());
+    let cut = would_cut.as_ref().map(|cut| met(cut, "it would cut", page)).unwrap_or_default();
     format!(
-        "{}\n\n{pass} would newly pass, {fail} would newly fail\n  to put it in force: segctl apply {file}",
+        "{}\n\n{cut}{pass} would newly pass, {fail} would newly fail\n  to put it in force: segctl apply {file}",
         grid.text()
     )
 }
 
 /// What `apply` is about to change, in words, for whoever is about to do it.
 pub(super) fn preview(report: &DiffReport, page: &Page) -> String {
-    let DiffReport { newly_pass, newly_fail } = report;
+    let DiffReport { newly_pass, newly_fail, would_cut } = report;
     if newly_pass.is_empty() && newly_fail.is_empty() {
         return "it lets pass exactly what passes now".into();
     }
@@ -60,7 +62,23 @@ pub(super) fn preview(report: &DiffReport, page: &Page) -> String {
     rows(&mut grid, &newly_fail[..newly_fail.len().min(PREVIEWED)], "- newly fails", Tone::Bad);
     let left_out = newly_pass.len().saturating_sub(PREVIEWED) + newly_fail.len().saturating_sub(PREVIEWED);
     let more = if left_out == 0 { String::new() } else { format!("\n  and {left_out} more: segctl diff lists them") };
-    format!("{}{more}\n", grid.text())
+    let cut = would_cut.as_ref().map(|cut| format!("\n{}", met(cut, "it cuts", page))).unwrap_or_default();
+    format!("{}{more}\n{cut}", grid.text())
+}
+
+/// Whom of those who were seen it meets.
+fn met(cut: &WouldCut, verb: &str, page: &Page) -> String {
+    let WouldCut { since, connections, flows } = cut;
+    let shown = &flows[..flows.len().min(PREVIEWED)];
+    let latest =
+        if shown.iter().filter_map(|flow| flow.connections).sum::<u64>() < *connections { "; the latest" } else { "" };
+    format!(
+        "of what was seen since {} {} {}{latest}:\n\n{}\n\n",
+        moment(*since, page),
+        Tone::Bad.paint(verb),
+        number_of(*connections as usize, "connection"),
+        flows::past_table(shown, page)
+    )
 }
 
 fn rows(grid: &mut Grid, lines: &[DiffLine], sign: &str, tone: Tone) {
@@ -72,6 +90,8 @@ fn rows(grid: &mut Grid, lines: &[DiffLine], sign: &str, tone: Tone) {
 
 #[cfg(test)]
 mod tests {
+    use segd::api::types::FlowLine;
+
     use super::*;
 
     fn line(service: &str, rule: &str) -> DiffLine {
@@ -88,6 +108,7 @@ mod tests {
         let report = DiffReport {
             newly_pass: vec![line("tcp/22", "disk-swap")],
             newly_fail: vec![line("tcp/8000-8010", "dev-reads-ledger")],
+            would_cut: None,
         };
         let shown = anstream::adapter::strip_str(&text(&report, &Page::sample(), "new.yaml")).to_string();
         assert_eq!(
@@ -99,6 +120,36 @@ mod tests {
 1 would newly pass, 1 would newly fail
   to put it in force: segctl apply new.yaml"
         );
+    }
+
+    #[test]
+    fn whom_it_meets_is_told_with_the_time_of_the_last_connection() {
+        let flow: FlowLine = serde_json::from_value(serde_json::json!({
+            "time": "2026-11-23T19:59:58Z", "src": "10.30.0.5", "dst": "10.20.0.10", "proto": "tcp", "src_port": 0,
+            "dst_port": 5432, "from_zone": "dev", "to_zone": "accounting", "verdict": "allow", "reason": "rule",
+            "rule": "ledger", "connections": 9,
+        }))
+        .unwrap();
+        let since = "2026-11-16T20:00:00Z".parse().unwrap();
+        let cut = |connections| WouldCut { since, connections, flows: vec![flow.clone()] };
+        let report = DiffReport { newly_fail: vec![line("tcp/5432", "ledger")], ..DiffReport::default() };
+        let shown = |connections| {
+            let report = DiffReport { would_cut: Some(cut(connections)), ..report.clone() };
+            anstream::adapter::strip_str(&preview(&report, &Page::sample())).to_string()
+        };
+        assert_eq!(
+            shown(9),
+            "               FROM  TO          SERVICE   RULE
+- newly fails  dev   accounting  tcp/5432  ledger
+
+of what was seen since 2026-11-16 20:00:00 it cuts 9 connections:
+
+LAST      COUNT  INITIATOR        RESPONDER                SERVICE   VERDICT
+19:59:58      9  10.30.0.5 (dev)  10.20.0.10 (accounting)  tcp/5432  allow: ledger
+
+"
+        );
+        assert!(shown(12).contains("it cuts 12 connections; the latest:"));
     }
 
     #[test]

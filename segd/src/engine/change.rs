@@ -6,18 +6,21 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+use segd_common::reason::Verdict;
 
 use super::grants::zone_names;
 use super::judge::{Written, compiled, judge, report};
 use super::refusal::Refusal;
+use super::seen::would_cut;
 use super::writer::Core;
 use crate::api::types::{
     AllowRequest, Applied, ApplyRequest, CheckReport, DiffLine, DiffReport, PairRequest, PolicyText, RuleChanged,
 };
-use crate::compile::{Facts, compare};
+use crate::compile::{Facts, Image, Question, compare};
 use crate::config::dropin::{self, DropinError};
 use crate::config::{Source, nearest, read_sources};
 use crate::policy::{Mode, PairMode, Policy, Rule, Service, ZoneName};
+use crate::seen::Row;
 use crate::state::FileError;
 use crate::state::file::Prepared;
 use crate::state::pending::beside;
@@ -214,8 +217,9 @@ impl Core {
         Ok(report(self.with_main(new)?, &self.facts_now()))
     }
 
-    /// What would newly pass and newly fail with a zone file in the place of ours.
-    pub(super) fn diff(&self, new: PolicyText) -> Result<DiffReport, Refusal> {
+    /// What would newly pass and newly fail with a zone file in the place of ours, and whom of those who were seen `since` then
+    /// that meets.
+    pub(super) fn diff(&self, new: PolicyText, since: Timestamp, seen: &[Row]) -> Result<DiffReport, Refusal> {
         let written = Written::read(self.with_main(new)?)?;
         let facts = self.facts_now();
         // One registry for both, so that a zone has one number in both.
@@ -231,6 +235,10 @@ impl Core {
                 rule: change.rule,
             });
         }
+        let passes =
+            |image: &Image, question: &Question| image.answer(question, facts.clock.jiffies).verdict != Verdict::Deny;
+        report.would_cut =
+            would_cut(since, seen, |question| passes(&before.image, question) && !passes(&after.image, question));
         Ok(report)
     }
 

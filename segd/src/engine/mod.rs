@@ -184,7 +184,8 @@ impl Engine {
 
     /// What a zone file in the place of ours would change.
     pub fn diff(&self, new: PolicyText) -> Tagged<Result<DiffReport, Refusal>> {
-        self.read(|core| core.diff(new))
+        let (since, seen) = self.lately();
+        self.read(|core| core.diff(new, since, &seen))
     }
 
     /// The engine in the hands of `who`: everything that changes the policy goes this way.

@@ -14,15 +14,16 @@ use super::writer::Core;
 use super::{Engine, Tagged};
 use crate::api::types::{
     FlowLine, FlowsQuery, MatrixCell, PairReport, PairRequest, PairTraffic, SinceQuery, SuggestQuery, Suggestions,
+    WouldCut,
 };
 use crate::compile::Question;
 use crate::policy::ZoneName;
 use crate::seen::{Asked, Named, PairSum, Row, StoreError};
 use crate::suggest::{Material, service_of, suggest};
 
-/// How far back `enforce` looks unless told otherwise.
+/// How far back `enforce` looks unless told otherwise, and `diff` in any case.
 const LOOK_BACK: SignedDuration = SignedDuration::from_hours(24 * 7);
-/// Classes of connections that a preview of `enforce` shows.
+/// Classes of connections that a preview shows.
 const PREVIEWED: usize = 50;
 /// What stands for addresses and services that were not told apart.
 const MANY: &str = "*";
@@ -126,6 +127,13 @@ impl Engine {
         })
     }
 
+    /// What was seen in the last days, and since when; nothing if the store can't tell, of which status speaks.
+    pub(super) fn lately(&self) -> (Timestamp, Vec<Row>) {
+        self.keep_seen();
+        let since = Timestamp::now() - LOOK_BACK;
+        (since, self.seen.rows(&Asked::since(since)).unwrap_or_default())
+    }
+
     /// What pairs of zones did since then.
     pub(super) fn pairs_since(&self, since: Timestamp) -> Result<BTreeMap<(String, String), PairSum>, Refusal> {
         self.keep_seen();
@@ -151,6 +159,28 @@ impl Core {
         let mend = "enforcement goes on; suggest, report and past flows know less until it is mended".to_owned();
         amiss.map(|what| crate::api::types::Amiss { what, mend })
     }
+}
+
+/// Of the connections that passed, those that `cut` says yes to, one line for each pair of addresses and service. Connections
+/// whose ends were not told apart are not asked about.
+pub(super) fn would_cut(since: Timestamp, seen: &[Row], cut: impl Fn(&Question) -> bool) -> Option<WouldCut> {
+    let mut met: BTreeMap<_, Row> = BTreeMap::new();
+    for row in seen.iter().filter(|row| row.reason.verdict() != Verdict::Deny) {
+        if asked_again(row).is_some_and(|question| cut(&question)) {
+            let Row { src, dst, proto, port, .. } = row;
+            met.entry((*src, *dst, *proto, *port))
+                .and_modify(|sum| {
+                    sum.flows += row.flows;
+                    sum.first = sum.first.min(row.first);
+                    sum.last = sum.last.max(row.last);
+                })
+                .or_insert_with(|| row.clone());
+        }
+    }
+    let mut met: Vec<Row> = met.into_values().collect();
+    met.sort_by_key(|row| Reverse(row.last));
+    let flows = met.iter().take(PREVIEWED).map(past_line).collect();
+    (!met.is_empty()).then(|| WouldCut { since, connections: met.iter().map(|row| row.flows).sum(), flows })
 }
 
 /// The question that a connection of the past would be today; none if its ends were not told apart.

@@ -71,6 +71,20 @@ pub struct DiffReport {
     pub newly_pass: Vec<DiffLine>,
     /// What passes now and would be denied.
     pub newly_fail: Vec<DiffLine>,
+    /// Whom that would have met; left out if nobody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub would_cut: Option<WouldCut>,
+}
+
+/// Connections that were seen in the last days, that pass now, and that would be denied.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WouldCut {
+    /// Seen since then.
+    pub since: Timestamp,
+    /// How many.
+    pub connections: u64,
+    /// The latest of them, one line for each pair of addresses and service.
+    pub flows: Vec<FlowLine>,
 }
 
 /// One service between one pair of zones.
