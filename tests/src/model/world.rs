@@ -113,6 +113,12 @@ impl World {
         self.datagrams.remove(&name);
     }
 
+    /// Whether the policy in force drops nothing at all.
+    #[must_use]
+    pub fn only_watches(&self) -> bool {
+        self.policy.mode == Mode::Audit
+    }
+
     /// What becomes of this frame.
     pub fn judge(&mut self, at: Sight<'_>, bytes: &[u8]) -> Outcome {
         let outcome = match frame::read(bytes) {
@@ -124,7 +130,7 @@ impl World {
             Ok(seen) => Outcome { protocol: Some(seen.key.protocol), ..self.judge_seen(at, &seen) },
         };
         // A policy that only watches drops nothing, whatever the reason.
-        if self.policy.mode == Mode::Audit { outcome.watched() } else { outcome }
+        if self.only_watches() { outcome.watched() } else { outcome }
     }
 
     fn judge_seen(&mut self, at: Sight<'_>, seen: &Seen) -> Outcome {
