@@ -101,6 +101,33 @@ fn what_comes_out_of_a_wireguard_tunnel_is_judged() -> Result<()> {
     only_the_rule_passes(&lab, &office.guest)
 }
 
+#[test]
+fn what_comes_out_of_a_vxlan_tunnel_is_judged_and_the_tunnel_needs_a_rule() -> Result<()> {
+    needs_root!();
+    let lab = Lab::enforcing(dns_for_strangers())?;
+    let office = &lab.office;
+    for (net, name, own, here, there) in [
+        (&office.gateway, "lan60", 1, "10.40.0.1", "10.40.0.7"),
+        (&office.guest.net, "vx0", 5, "10.40.0.7", "10.40.0.1"),
+    ] {
+        net.ip(&format!("link add {name} type vxlan id 7 dstport 4789 local {here} remote {there}"))?;
+        addresses(net, name, own)?;
+    }
+    route_by(&office.guest, "vx0")?;
+    guarded(&lab, "lan60")?;
+    let server = office.accounting.serves_udp(53)?;
+    let before = lab.metrics()?;
+    assert!(!office.guest.reaches_udp(office.accounting.v4(), 53), "nobody allows the tunnel");
+    let dropped = lab
+        .metrics()?
+        .since(&before)
+        .count("segd_drops_total", &[("from_zone", "guest"), ("to_zone", "host"), ("reason", "no-rule")]);
+    assert!(dropped > 0);
+    drop(server);
+    lab.reload(dns_for_strangers().rule("tunnel", "[guest, host]", "[host, guest]", "udp/4789"))?;
+    only_the_rule_passes(&lab, &office.guest)
+}
+
 /// One end's addresses in the network that is behind the other interface.
 fn addresses(net: &Namespace, interface: &str, own: u8) -> Result<()> {
     net.ip(&format!("link set {interface} up"))?;

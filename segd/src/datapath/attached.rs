@@ -3,9 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::filters::{make_clsact, remove_clsact};
+use super::held::Held;
 use super::pin::{Pin, pin_program, unpin};
 use super::seat::Seat;
 use super::set::{MapSet, full_words};
@@ -33,12 +35,13 @@ pub(super) struct Attached {
     dir: PathBuf,
     tc: Attachment,
     names: BTreeMap<u32, String>,
+    held: Held,
 }
 
 impl Attached {
     /// `tc` says how TC programs are attached on this kernel.
     pub(super) fn new(dir: &Path, tc: Attachment) -> Self {
-        Self { dir: dir.into(), tc, names: BTreeMap::new() }
+        Self { dir: dir.into(), tc, names: BTreeMap::new(), held: Held::default() }
     }
 
     /// The folder of pinned links, and that of the programs that filters run.
@@ -90,11 +93,11 @@ impl Attached {
                     // The interface is gone, or its number went to another one.
                     Ok(false) => unpin(&pin.path)?,
                     // Whatever fails here leaves the old program where it is: it goes on enforcing.
-                    Ok(true) => pin.replace(maps).map_err(|why| DatapathError::Pin {
-                        what: "put this build's program into",
-                        path: pin.path,
-                        why,
-                    })?,
+                    Ok(true) => {
+                        let failed = |what, why| DatapathError::Pin { what, path: pin.path.clone(), why };
+                        pin.replace(maps).map_err(|why| failed("put this build's program into", why))?;
+                        self.hold(&pin).map_err(|why| failed("hold", why.to_string()))?;
+                    }
                     Err(why) => return Err(DatapathError::Pin { what: "read", path: pin.path, why }),
                 }
             }
@@ -108,9 +111,20 @@ impl Attached {
         Ok(())
     }
 
+    /// Filters stay without a pin; links don't.
+    fn hold(&mut self, pin: &Pin) -> io::Result<()> {
+        if pin.by == Attachment::Link { self.held.hold(&pin.path) } else { Ok(()) }
+    }
+
+    /// Makes pins of links anew that somebody has removed, and gives their places.
+    pub(super) fn pin_again(&mut self) -> Vec<PathBuf> {
+        self.held.pin_again()
+    }
+
     /// Attaches what `hook` takes and is not there, then lets go what another hook held. Between two modes of XDP the
     /// interface is guarded by TC: a device runs programs in one mode only, and refuses the other with EEXIST.
     pub(super) fn attach(&mut self, maps: &mut MapSet, link: &Link, hook: Hook) -> Result<(), DatapathError> {
+        self.pin_again();
         let held = self.pinned().remove(&link.index).unwrap_or_default();
         let other_mode = |seat: &Seat| seat.is_xdp() && seat.hook() != Some(hook);
         if hook != Hook::Tc && held.iter().any(other_mode) {
@@ -134,18 +148,20 @@ impl Attached {
         for seat in Seat::ALL.into_iter().filter(|seat| !wanted.contains(seat)) {
             self.pin(seat, link.index).let_go()?;
         }
+        self.held.forget_unpinned();
         self.names.insert(link.index, link.name.clone());
         Ok(())
     }
 
     /// Attaches one program and pins it.
-    fn fill(&self, maps: &mut MapSet, pin: &Pin, link: &Link) -> Result<(), String> {
+    fn fill(&mut self, maps: &mut MapSet, pin: &Pin, link: &Link) -> Result<(), String> {
         let folder = self.folder(pin.by);
         fs::create_dir_all(&folder).map_err(|why| format!("cannot make {}: {why}", folder.display()))?;
         match pin.by {
             Attachment::Link => {
                 unpin(&pin.path).map_err(|error| error.to_string())?;
                 links::attach(maps, pin.seat, link)?.pin(&pin.path).map_err(|why| full_words(&why))?;
+                self.hold(pin).map_err(|why| why.to_string())?;
             }
             Attachment::Filter => {
                 if make_clsact(link.index)? {
@@ -157,12 +173,13 @@ impl Attached {
         // TC links attach by name, and names change hands; filters may be taken off as soon as they are there.
         pin.state().map_err(|why| {
             let _ = pin.let_go();
+            self.held.forget_unpinned();
             format!("the {} for {} {why}; it is tried again", pin.what(), pin.seat.name())
         })
     }
 
     /// Takes off what half an attachment left, unless another hook still holds the interface.
-    fn roll_back(&self, ifindex: u32, wanted: &[Seat]) {
+    fn roll_back(&mut self, ifindex: u32, wanted: &[Seat]) {
         let holds = self.pinned().remove(&ifindex).unwrap_or_default();
         let other = holds.iter().any(|seat| seat.hook().is_some() && !wanted.contains(seat));
         if !other {
@@ -175,7 +192,8 @@ impl Attached {
         self.let_all_go(ifindex)
     }
 
-    fn let_all_go(&self, ifindex: u32) -> Result<(), DatapathError> {
+    fn let_all_go(&mut self, ifindex: u32) -> Result<(), DatapathError> {
+        self.pin_again();
         for seat in Seat::ALL {
             self.pin(seat, ifindex).let_go()?;
         }
@@ -188,6 +206,7 @@ impl Attached {
             })?;
             unpin(&qdisc)?;
         }
+        self.held.forget_unpinned();
         Ok(())
     }
 
@@ -214,7 +233,7 @@ impl Attached {
     pub(super) fn remove_all(dir: &Path) -> Result<Vec<String>, DatapathError> {
         let mut gone = Vec::new();
         for tc in [Attachment::Link, Attachment::Filter] {
-            let attached = Self::new(dir, tc);
+            let mut attached = Self::new(dir, tc);
             for (name, ifindex) in attached.names_in(tc) {
                 if let Some(seat) = Seat::named(&name) {
                     attached.pin(seat, ifindex).let_go()?;

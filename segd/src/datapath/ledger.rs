@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use aya::maps::{Array, PerCpuArray};
 
@@ -112,6 +112,11 @@ impl Ledger {
             std::array::from_fn(|word| if word == 0 { mark } else { sums[word - 1] })
         })?;
         rewrite(maps, RULE_LEDGER, |rule| self.rules.get(&rule).copied().unwrap_or_default())
+    }
+
+    /// Where they are pinned.
+    pub(super) fn places(maps: &Path) -> [PathBuf; 2] {
+        [PAIR_LEDGER, RULE_LEDGER].map(|name| maps.join(name))
     }
 
     /// Makes the ledgers that `maps` lacks.

@@ -13,6 +13,7 @@ mod filters;
 mod filters_tests;
 mod flows;
 mod folders;
+mod held;
 mod kernel;
 mod ledger;
 mod links;
@@ -34,7 +35,7 @@ mod words;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::os::fd::BorrowedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
@@ -337,6 +338,20 @@ impl Datapath {
         self.set.forget_interface(ifindex)?;
         self.slots.remove(&ifindex);
         Ok(())
+    }
+
+    /// Makes pins anew that somebody has removed: without them the next daemon would find nothing, and once this one is gone
+    /// nothing would be attached. Gives their places.
+    ///
+    /// # Errors
+    /// The bpffs takes no pin.
+    pub fn pin_again(&mut self) -> Result<Vec<PathBuf>, DatapathError> {
+        let mut made = self.attached.pin_again();
+        // While one set takes the place of another, their folders change names.
+        if matches!(self.moving, Moving::No) {
+            made.extend(self.set.pin_again(&self.folders.current())?);
+        }
+        Ok(made)
     }
 
     /// Every interface that something is attached to, and whether the kernel says that all of it is in place.

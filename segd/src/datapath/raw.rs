@@ -139,10 +139,10 @@ pub(super) fn create_array(value_size: u32, max_entries: u32) -> io::Result<Owne
     make(&MapCreate { map_type: ARRAY, key_size: 4, value_size, max_entries, map_flags: MMAPABLE, inner_map_fd: 0 })
 }
 
-/// Pins a map at a place on a bpffs that is free.
-pub(super) fn pin(map: &OwnedFd, path: &Path) -> io::Result<()> {
+/// Pins a map or a link at a place on a bpffs that is free.
+pub(super) fn pin(object: &OwnedFd, path: &Path) -> io::Result<()> {
     let path = CString::new(path.as_os_str().as_bytes())?;
-    let wanted = ObjectGet { path: path.as_ptr() as u64, fd: map.as_raw_fd().cast_unsigned(), flags: 0 };
+    let wanted = ObjectGet { path: path.as_ptr() as u64, fd: object.as_raw_fd().cast_unsigned(), flags: 0 };
     bpf(BPF_OBJ_PIN, &wanted).map(|_| ())
 }
 
@@ -210,7 +210,8 @@ struct LinkDetach {
     link: u32,
 }
 
-fn pinned_link(pin: &Path) -> io::Result<OwnedFd> {
+/// What is pinned at this place.
+pub(super) fn pinned(pin: &Path) -> io::Result<OwnedFd> {
     let path = CString::new(pin.as_os_str().as_bytes())?;
     let link = bpf(BPF_OBJ_GET, &ObjectGet { path: path.as_ptr() as u64, fd: 0, flags: 0 })?;
     // SAFETY: the kernel just gave us this descriptor.
@@ -219,13 +220,17 @@ fn pinned_link(pin: &Path) -> io::Result<OwnedFd> {
 
 /// Takes a pinned link's program off its interface before this returns, while the pin stays. Fine if the interface is gone.
 pub(super) fn detach_pinned_link(pin: &Path) -> io::Result<()> {
-    let link = pinned_link(pin)?;
+    let link = pinned(pin)?;
     bpf(BPF_LINK_DETACH, &LinkDetach { link: link.as_raw_fd().cast_unsigned() }).map(|_| ())
 }
 
 /// The interface that a pinned link is attached to; 0 when the interface is gone. Neither aya nor its link has the number.
 pub(super) fn pinned_link_ifindex(pin: &Path) -> io::Result<u32> {
-    let link = pinned_link(pin)?;
+    link_ifindex(&pinned(pin)?)
+}
+
+/// The same of a link that is open.
+pub(super) fn link_ifindex(link: &OwnedFd) -> io::Result<u32> {
     let mut info = LinkInfo::default();
     let wanted = InfoByFd {
         fd: link.as_raw_fd().cast_unsigned(),

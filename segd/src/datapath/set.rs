@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use aya::maps::{Array, Map, MapData, PerCpuArray, PerCpuValues, ProgramArray, RingBuf};
@@ -18,6 +18,7 @@ use segd_common::interface::{INTERFACES, Interface};
 
 use super::carry::{self, Moved, Table};
 use super::folders::Folders;
+use super::held::pin_in_its_folder;
 use super::ledger::Ledger;
 use super::raw::Mapping;
 use super::share::{self, is_whole, pinned_sizes};
@@ -69,6 +70,8 @@ pub(super) struct MapSet {
     pub(super) used_before: HashSet<u32>,
     /// What was counted in maps that are gone.
     pub(super) ledger: Ledger,
+    /// The ring of events, once its reader has taken it.
+    ring: Option<OwnedFd>,
     #[cfg(feature = "kernel-log")]
     words: Option<super::words::Words>,
     pub(super) control: Mapping<Control>,
@@ -187,6 +190,7 @@ impl MapSet {
             last_generation: 0,
             used_before: HashSet::new(),
             ledger: Ledger::default(),
+            ring: None,
             #[cfg(feature = "kernel-log")]
             words: None,
         })
@@ -314,8 +318,44 @@ impl MapSet {
         PerCpuArray::try_from(map).map_err(|error| DatapathError::map(format!("open {name}"), &error))
     }
 
+    /// Makes pins anew that somebody has removed, and gives their places. `maps`: where the maps are pinned.
+    pub(super) fn pin_again(&mut self, maps: &Path) -> Result<Vec<PathBuf>, DatapathError> {
+        let (whole, called) = ([WHOLE_XDP, WHOLE_TC], self.called.clone());
+        let places = PINNED.iter().map(|name| (*name, maps)).chain(whole.iter().map(|name| (*name, called.as_path())));
+        let lost: Vec<(&str, PathBuf)> =
+            places.map(|(name, folder)| (name, folder.join(name))).filter(|(_, path)| !path.exists()).collect();
+        for (name, path) in &lost {
+            let failed = |why: String| DatapathError::Pin { what: "make anew", path: path.clone(), why };
+            let map = self.map_fd(name).ok_or(DatapathError::Missing("a map that was pinned"))?;
+            let map = map.try_clone_to_owned().map_err(|why| failed(why.to_string()))?;
+            pin_in_its_folder(&map, path).map_err(|why| failed(why.to_string()))?;
+        }
+        let mut made: Vec<PathBuf> = lost.into_iter().map(|(_, path)| path).collect();
+        let ledgers = Ledger::places(maps).into_iter().filter(|path| !path.exists()).collect::<Vec<_>>();
+        if !ledgers.is_empty() {
+            Ledger::make(maps, self.sizes.pair_counters(), self.sizes.rules)?;
+            self.ledger.write(maps)?;
+            made.extend(ledgers);
+        }
+        Ok(made)
+    }
+
+    fn map_fd(&self, name: &str) -> Option<BorrowedFd<'_>> {
+        match (self.ebpf.map(name), &self.ring) {
+            (Some(Map::Array(data) | Map::PerCpuArray(data) | Map::ProgramArray(data) | Map::RingBuf(data)), _) => {
+                Some(data.fd().as_fd())
+            }
+            (None, Some(ring)) if name == "EVENTS" => Some(ring.as_fd()),
+            _ => None,
+        }
+    }
+
     pub(super) fn take_ring(&mut self) -> Result<RingBuf<MapData>, DatapathError> {
         let map = self.ebpf.take_map("EVENTS").ok_or(DatapathError::Missing("EVENTS"))?;
+        if let Map::RingBuf(data) = &map {
+            let ring = data.fd().as_fd().try_clone_to_owned();
+            self.ring = Some(ring.map_err(|error| DatapathError::system("duplicate EVENTS", error))?);
+        }
         RingBuf::try_from(map).map_err(|error| DatapathError::map("open EVENTS", &error))
     }
 

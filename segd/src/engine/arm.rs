@@ -11,7 +11,7 @@ use super::writer::gather;
 use crate::compile::Laid;
 use crate::config::Source;
 use crate::datapath::{Datapath, Sizes};
-use crate::interfaces::{Admission, Guard};
+use crate::interfaces::Guard;
 use crate::policy::InterfaceSelector;
 use crate::state::StateDir;
 use crate::state::image::Header;
@@ -80,8 +80,7 @@ pub fn arm(state: &Path, bpffs: &Path, machine: &Machine) -> Result<Armed, Start
     let mut sync = |ports_are_closed| {
         let wishes = Wishes { selectors: &selectors, ports_are_closed, by_interface };
         guards.sync(&mut datapath, machine, &wishes);
-        let faulty = |index: &u32| guards.0.get(index).is_some_and(|guarded| guarded.fault.is_some());
-        Admission::new(&selectors, machine.links.keys().copied().filter(|index| !faulty(index)).collect())
+        guards.admission(machine, &selectors)
     };
     let mut guard = Guard::install(instance(bpffs)?, &sync(false));
     // Only now is it known whether a new port of a bridge is closed until it is guarded.

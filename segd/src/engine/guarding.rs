@@ -6,8 +6,8 @@ use std::net::IpAddr;
 
 use super::kernel::Kernel;
 use crate::interfaces::{
-    Change, ForwardDecision, Hook, HookDecision, Kind, Link, choose_forward, choose_hook, guarded, lower, names_above,
-    takes_redirects, tracks_strictly,
+    Admission, Change, ForwardDecision, Hook, HookDecision, Kind, Link, choose_forward, choose_hook, guarded, lower,
+    names_above, takes_redirects, tracks_strictly,
 };
 use crate::policy::{Forward, HookChoice, InterfaceSelector};
 
@@ -147,6 +147,14 @@ impl Guards {
                 guarded.forward = forward;
             }
         }
+    }
+
+    /// Whom the fallback lets through: what is guarded, and what the policy leaves alone.
+    pub(super) fn admission(&self, machine: &Machine, selectors: &[InterfaceSelector]) -> Admission {
+        let wanted: BTreeSet<u32> = machine.guarded(selectors).map(|link| link.index).collect();
+        let is_guarded = |index: &u32| self.0.get(index).is_some_and(|guarded| guarded.fault.is_none());
+        let admitted = machine.links.keys().filter(|index| !wanted.contains(index) || is_guarded(index));
+        Admission::new(selectors, admitted.copied().collect())
     }
 
     /// Whether something that should be enforced is not, by the kernel's word: a fault, or links that somebody removed.

@@ -134,6 +134,10 @@ impl Kernel for PaperKernel {
         Ok(())
     }
 
+    fn pin_again(&mut self) -> Result<Vec<PathBuf>, DatapathError> {
+        Ok(Vec::new())
+    }
+
     fn enforced(&self) -> Vec<Enforced> {
         let paper = self.0.lock().unwrap();
         let of = |(ifindex, (name, hook)): (&u32, &(String, Hook))| {

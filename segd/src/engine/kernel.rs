@@ -1,6 +1,7 @@
 //! What the engine asks of the kernel, as a trait: the daemon gives it the real thing, tests a kernel of paper.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use crate::compile::{Answer, Clock, Freed, Image, Question};
 use crate::datapath::{
@@ -24,6 +25,7 @@ pub(super) trait Kernel: Send {
     fn cover(&mut self, link: &Link) -> Result<(), DatapathError>;
     fn steer(&mut self, link: &Link, forward: Forward, target: bool) -> Result<(), DatapathError>;
     fn detach(&mut self, ifindex: u32) -> Result<(), DatapathError>;
+    fn pin_again(&mut self) -> Result<Vec<PathBuf>, DatapathError>;
     fn enforced(&self) -> Vec<Enforced>;
     fn counters(&self) -> Result<Counters, DatapathError>;
     fn flows(&self) -> Vec<Flow>;
@@ -85,6 +87,10 @@ impl Kernel for Datapath {
 
     fn detach(&mut self, ifindex: u32) -> Result<(), DatapathError> {
         Self::detach(self, ifindex)
+    }
+
+    fn pin_again(&mut self) -> Result<Vec<PathBuf>, DatapathError> {
+        Self::pin_again(self)
     }
 
     fn enforced(&self) -> Vec<Enforced> {

@@ -242,11 +242,17 @@ impl Core {
     /// Takes changes of the machine in: the zone `host` follows its addresses, interfaces are guarded as they come.
     pub(super) fn machine_changed(&mut self, changes: Vec<Change>) {
         self.settle();
+        let mut gone = false;
         for change in changes {
             if let Change::Gone { index } = change {
+                gone = true;
                 self.guards.gone(self.kernel.as_mut(), index);
             }
             self.machine.apply(change);
+        }
+        if gone {
+            // Before all that takes time: the next interface may get the number of one that is gone, and not its leave.
+            self.update_fallback();
         }
         let facts = gather(self.kernel.as_mut(), &self.machine, &self.force.written.policy, &self.quarantine);
         if (&facts.host, &facts.interfaces) != (&self.force.facts.host, &self.force.facts.interfaces) {
@@ -263,6 +269,7 @@ impl Core {
             tracing::warn!("the wall clock was set; expiry times are published anew");
             self.republish();
         }
+        self.pin_again();
         if self.guards.amiss(self.kernel.as_ref()) {
             self.guard_interfaces();
         }
@@ -271,6 +278,19 @@ impl Core {
         let now = Timestamp::now();
         if now.duration_since(self.retired).abs() > RETIRE_EVERY {
             self.retire_names(now);
+        }
+    }
+
+    /// What is pinned lives on without a daemon. Somebody who removes pins is told, and finds them there again.
+    fn pin_again(&mut self) {
+        match self.kernel.pin_again() {
+            Ok(made) if made.is_empty() => {}
+            Ok(made) => tracing::error!(
+                "somebody has removed {} pins, {} among them; they are made anew. `segd unload` is the way to end enforcement",
+                made.len(),
+                made[0].display()
+            ),
+            Err(error) => tracing::error!("pins that somebody has removed can't be made anew: {error}"),
         }
     }
 
@@ -305,6 +325,10 @@ impl Core {
             by_interface: policy.binds_sources(),
         };
         self.guards.sync(self.kernel.as_mut(), &self.machine, &wishes);
+        self.update_fallback();
+    }
+
+    fn update_fallback(&mut self) {
         let admission = self.admission();
         if let Some(fallback) = &mut self.fallback
             && let Err(error) = fallback.update(&admission)
@@ -315,9 +339,7 @@ impl Core {
 
     /// Whom the fallback lets through: what is enforced, and what the policy leaves alone.
     pub(super) fn admission(&self) -> Admission {
-        let faulty = |index: &u32| self.guards.0.get(index).is_some_and(|guarded| guarded.fault.is_some());
-        let admitted = self.machine.links.keys().copied().filter(|index| !faulty(index)).collect();
-        Admission::new(&self.force.written.policy.interfaces, admitted)
+        self.guards.admission(&self.machine, &self.force.written.policy.interfaces)
     }
 
     pub(super) fn keep_last_good(&self) {

@@ -12,6 +12,7 @@ mod port;
 mod scratch;
 mod traffic;
 mod tunnel;
+mod watch;
 mod zones;
 
 use std::fmt::Display;
@@ -31,6 +32,7 @@ pub use port::Port;
 pub use scratch::Scratch;
 pub use traffic::{PATIENCE, Server, Session, is_silence};
 pub use tunnel::Tunnel;
+pub use watch::Watch;
 pub use zones::Zones;
 
 /// The office with the daemon on its gateway.
