@@ -44,6 +44,12 @@ pub(crate) enum Command {
     /// Take enforcement off: programs, pins and counters; refused while a daemon is at work there
     #[command(after_help = "Examples:\n  segd unload\n  segd unload --bpffs /sys/fs/bpf/segd-lab")]
     Unload(Unload),
+    /// Print the manual page, or write one for each command into a directory
+    #[command(after_help = "Examples:\n  segd man | man -l -\n  segd man /usr/local/share/man/man8")]
+    Man(ManArgs),
+    /// Print the completions for a shell
+    #[command(after_help = "Examples:\n  segd completions bash > /etc/bash_completion.d/segd")]
+    Completions(Completions),
 }
 
 const ARM_EXAMPLES: &str = "\
@@ -115,4 +121,20 @@ pub(crate) struct Unload {
     /// Also forget what is kept there: the numbers that the counters had, and the last good policy
     #[arg(long, value_name = "DIR")]
     pub(crate) state_dir: Option<PathBuf>,
+}
+
+/// `segd man`
+#[derive(Debug, Args)]
+pub(crate) struct ManArgs {
+    /// Where segd.8, segd-run.8, … are written; left out, segd(8) is printed
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+}
+
+/// `segd completions`
+#[derive(Debug, Args)]
+pub(crate) struct Completions {
+    /// Which shell
+    #[arg(value_name = "SHELL")]
+    pub(crate) shell: clap_complete::Shell,
 }

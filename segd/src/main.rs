@@ -14,6 +14,7 @@ use crate::cli::{Arm, Check, Cli, Command, Unload};
 
 mod cli;
 mod daemon;
+mod manual;
 
 const NOT_PERMITTED: u8 = 4;
 const POLICY_REFUSED: u8 = 5;
@@ -41,6 +42,8 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Check(options) => Ok(check(&options)),
         Command::Arm(options) => arm(&options),
         Command::Unload(options) => unload(&options),
+        Command::Man(options) => manual::man(&options).map(|()| ExitCode::SUCCESS),
+        Command::Completions(options) => manual::completions(&options).map(|()| ExitCode::SUCCESS),
     }
 }
 

@@ -54,6 +54,9 @@ fn the_daemon_does_all_its_work_as_its_own_user_with_three_capabilities() -> Res
     assert!(is_silence(&lab.office.guest.connects(to, 5432)));
     let status = lab.daemon.json(&["status"])?;
     assert_eq!((&status["state"], &status["amiss"]), (&"enforcing".into(), &serde_json::json!([])), "{status}");
+    let dropin = lab.daemon.config().with_file_name("zones.d/50-segctl.yaml");
+    fs::write(&dropin, "version: 1\n# by root's editor\n").context("root edits what segctl wrote")?;
+    lab.daemon.ctl(&["reload"])?;
     let why = ["--reason", "for an hour", "--approved-by", "tests@example.com"];
     lab.daemon.ctl(&[&["allow", "dev", "accounting", "tcp/8000", "--id", "extra"], &why[..]].concat())?;
     assert!(lab.office.dev.reaches_tcp(to, 8000));

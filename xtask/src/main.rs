@@ -11,6 +11,7 @@ mod ebpf_toolchain;
 mod lint;
 mod loader;
 mod mutants;
+mod package;
 mod setup;
 mod test;
 mod vm;
@@ -90,6 +91,8 @@ enum Verb {
     /// Boot Debian's kernels in qemu and run the product on each; takes minutes
     #[command(after_help = VM_EXAMPLES)]
     Vm(vm::Options),
+    /// Make the Debian package, static binaries in it; --check installs, boots, upgrades and purges it
+    Package(package::Options),
     /// Put bugs into a copy of the tree, one at a time, and see that the tests notice each; takes an hour
     #[command(after_help = MUTANTS_EXAMPLES)]
     Mutants(mutants::Options),
@@ -133,6 +136,7 @@ fn run(verb: &Verb) -> Result<()> {
         Verb::Loader { files, seed, case } => loader::run_loader(files, *seed, *case),
         Verb::Bench { quick, only_gateway } => bench::run_bench(*quick, *only_gateway),
         Verb::Vm(options) => vm::run_vm(options),
+        Verb::Package(options) => package::run_package(options),
         Verb::Mutants(options) => mutants::run_mutants(options),
     }
 }

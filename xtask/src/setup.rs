@@ -127,7 +127,8 @@ pub(crate) fn install_for_bench() -> Result<()> {
     install_beside("the bench", &BENCH_PROGRAMS)
 }
 
-fn install_beside(purpose: &str, programs: &[(&str, &str)]) -> Result<()> {
+/// Gets the packages of programs that only one verb calls.
+pub(crate) fn install_beside(purpose: &str, programs: &[(&str, &str)]) -> Result<()> {
     let packages = lacking(programs);
     if !packages.is_empty() {
         println!("For {purpose} this machine lacks {}.", packages.join(", "));

@@ -251,7 +251,7 @@ pub(super) fn on_bpffs(folder: &Path) -> Result<(), StartError> {
     if unsafe { libc::statfs(path.as_ptr(), &raw mut kind) } != 0 {
         return Err(failed(io::Error::last_os_error()));
     }
-    if kind.f_type == BPF_FS_MAGIC { Ok(()) } else { Err(StartError::NoBpffs(folder.to_owned())) }
+    if kind.f_type.to_ne_bytes() == BPF_FS_MAGIC { Ok(()) } else { Err(StartError::NoBpffs(folder.to_owned())) }
 }
 
 /// Whether something is in force there. A set that was being made when its daemon ended never was.
@@ -272,8 +272,8 @@ pub(super) fn instance(bpffs: &Path) -> Result<Instance, InstanceError> {
     word[word.len().saturating_sub(48)..].parse()
 }
 
-/// What `statfs` says of a bpffs (include/uapi/linux/magic.h).
-const BPF_FS_MAGIC: libc::__fsword_t = 0xcafe_4a11;
+/// What `statfs` says of a bpffs (include/uapi/linux/magic.h). As bytes: C libraries differ on the number's sign.
+const BPF_FS_MAGIC: [u8; 8] = 0xcafe_4a11_u64.to_ne_bytes();
 
 /// Capability numbers of `linux/capability.h`.
 /// Without `CAP_PERFMON` the verifier refuses the programs: they keep parts of pointers to packets.

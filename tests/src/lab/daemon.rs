@@ -188,8 +188,9 @@ impl Daemon {
         copy_program(&binary("segd")?, &self.scratch.path("segd"))?;
         let config = self.config();
         let etc = config.parent().context("the zone file stands in a directory")?;
+        let (state, pins, dropins) = (self.state(), self.pins(), etc.join("zones.d"));
         for (folder, mode) in
-            [(etc, 0o750), (&self.state(), 0o700), (&self.pins(), 0o700), (&self.scratch.path(""), 0o755)]
+            [(etc, 0o750), (&dropins, 0o750), (&state, 0o700), (&pins, 0o700), (&self.scratch.path(""), 0o755)]
         {
             fs::create_dir_all(folder)?;
             fs::set_permissions(folder, fs::Permissions::from_mode(mode))?;

@@ -5,6 +5,7 @@
 
 mod daemon;
 mod foreign;
+mod machine;
 mod metrics;
 mod namespace;
 mod office;
@@ -23,6 +24,7 @@ use anyhow::{Result, ensure};
 
 pub use daemon::{Daemon, binary, copy_program, until};
 pub use foreign::ForeignProgram;
+pub use machine::Machine;
 pub use metrics::{Metrics, Series};
 pub use namespace::Namespace;
 pub use office::{

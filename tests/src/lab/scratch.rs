@@ -1,7 +1,7 @@
 //! A directory per lab with a bpffs of its own. It must leave nothing behind: it is taken down on drop, and what a
 //! killed test left is taken down by the next one.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -28,7 +28,7 @@ impl Scratch {
         let path = std::env::temp_dir().join(name);
         fs::create_dir_all(path.join("bpf")).with_context(|| format!("could not make {}", path.display()))?;
         let scratch = Self { path, kept: false };
-        mount_bpffs(&scratch.bpffs()).with_context(|| {
+        mount_bpffs(&scratch.bpffs(), c"").with_context(|| {
             format!("could not mount a bpffs on {}; root and a kernel with BPF are needed", scratch.bpffs().display())
         })?;
         Ok(scratch)
@@ -44,6 +44,27 @@ impl Scratch {
     #[must_use]
     pub fn bpffs(&self) -> PathBuf {
         self.path("bpf")
+    }
+
+    /// Puts an empty bpffs, as systemd mounts it, in the place of the one that was: what was pinned there is let go.
+    pub fn fresh_bpffs(&self) -> Result<()> {
+        unmount(&self.bpffs());
+        mount_bpffs(&self.bpffs(), c"mode=700")
+    }
+
+    /// Mounts at `root` what is in `base`, and what is written there goes elsewhere.
+    pub fn mount_root(&self, base: &Path) -> Result<()> {
+        for folder in ["upper", "work", "root"] {
+            fs::create_dir(self.path(folder))?;
+        }
+        let (upper, work) = (self.path("upper"), self.path("work"));
+        let data = format!("lowerdir={},upperdir={},workdir={}", base.display(), upper.display(), work.display());
+        let (root, data) = (CString::new(self.path("root").as_os_str().as_bytes())?, CString::new(data)?);
+        let kind = c"overlay".as_ptr();
+        // SAFETY: all strings are valid and terminated, and outlive the call.
+        let mounted = unsafe { libc::mount(kind, root.as_ptr(), kind, 0, data.as_ptr().cast()) };
+        let failed = || format!("could not mount an overlay over {}", base.display());
+        if mounted == 0 { Ok(()) } else { Err(io::Error::last_os_error()).with_context(failed) }
     }
 
     /// Leaves it standing when it drops.
@@ -77,9 +98,8 @@ fn take_down(path: &Path) {
     if let Ok(pid) = fs::read_to_string(path.join("segd.pid")) {
         end_daemon(pid.trim(), path);
     }
-    if let Ok(target) = CString::new(path.join("bpf").as_os_str().as_bytes()) {
-        // SAFETY: a valid, terminated path; unmounting what is not mounted only fails.
-        unsafe { libc::umount2(target.as_ptr(), libc::MNT_DETACH) };
+    for mounted in ["bpf", "root"] {
+        unmount(&path.join(mounted));
     }
     // A directory that stays is seen by the next sweep.
     let _ = fs::remove_dir_all(path);
@@ -95,9 +115,17 @@ fn end_daemon(pid: &str, path: &Path) {
     }
 }
 
-fn mount_bpffs(at: &Path) -> Result<()> {
+fn unmount(at: &Path) {
+    if let Ok(target) = CString::new(at.as_os_str().as_bytes()) {
+        // SAFETY: a valid, terminated path; unmounting what is not mounted only fails.
+        unsafe { libc::umount2(target.as_ptr(), libc::MNT_DETACH) };
+    }
+}
+
+fn mount_bpffs(at: &Path, mode: &CStr) -> Result<()> {
     let target = CString::new(at.as_os_str().as_bytes())?;
-    // SAFETY: all strings are valid and terminated; bpffs takes no data.
-    let mounted = unsafe { libc::mount(c"bpf".as_ptr(), target.as_ptr(), c"bpf".as_ptr(), 0, std::ptr::null()) };
+    let (kind, data) = (c"bpf".as_ptr(), mode.as_ptr().cast());
+    // SAFETY: all strings are valid and terminated.
+    let mounted = unsafe { libc::mount(kind, target.as_ptr(), kind, 0, data) };
     if mounted == 0 { Ok(()) } else { Err(io::Error::last_os_error().into()) }
 }

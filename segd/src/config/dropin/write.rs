@@ -22,8 +22,8 @@ pub struct WriteError {
     pub source: io::Error,
 }
 
-/// Writes `text` to a new file beside `path`, and puts it in its place. Mode and owner of a file that exists are kept,
-/// and a symbolic link stays one. Missing folders are made.
+/// Writes `text` to a new file beside `path`, and puts it in its place. Mode and owner of a file that exists are kept
+/// (the owner only by root), and a symbolic link stays one. Missing folders are made.
 ///
 /// # Errors
 /// Says at which step it ended; before the renaming the old file is untouched.
@@ -49,7 +49,11 @@ fn dress(file: &NamedTempFile, old: Option<&Metadata>) -> io::Result<()> {
     if let Some(old) = old
         && (old.uid(), old.gid()) != (new.uid(), new.gid())
     {
-        fchown(file, Some(old.uid()), Some(old.gid()))?;
+        match fchown(file, Some(old.uid()), Some(old.gid())) {
+            // A daemon that is not root can't give files away: in a folder that is its own, what it writes is its own as well.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+            done => done?,
+        }
     }
     let mode = old.map_or(MODE, |old| old.permissions().mode() & 0o7777);
     file.as_file().set_permissions(Permissions::from_mode(mode))
