@@ -291,6 +291,9 @@ fn aliases(random: &mut Random, bytes: &mut Vec<u8>) {
     bytes.splice(at..at, put.into_bytes()).for_each(drop);
 }
 
+/// Somewhat more than the loader takes of a file: what grows again and again would soon be more than a machine has.
+const LARGEST: usize = 20 << 20;
+
 /// Very many lines of one kind, or one that is very long.
 fn grows(random: &mut Random, bytes: &mut Vec<u8>) {
     let times = *random.pick(&[10, 100, 1000, 3000]);
@@ -298,7 +301,10 @@ fn grows(random: &mut Random, bytes: &mut Vec<u8>) {
     let place = random.below(all.len());
     let Some(line) = all.get(place) else { return };
     let before: usize = all[..place].iter().map(Vec::len).sum();
-    let put = if random.percent(50) { line.repeat(times) } else { random.pick(&WORDS).as_bytes().repeat(times * 4) };
+    let (piece, times) =
+        if random.percent(50) { (line.as_slice(), times) } else { (random.pick(&WORDS).as_bytes(), times * 4) };
+    let room = LARGEST.saturating_sub(bytes.len());
+    let put = piece.repeat(times.min(room / piece.len().max(1)));
     let at = if random.percent(50) { before } else { random.below(bytes.len() + 1) };
     bytes.splice(at..at, put).for_each(drop);
 }
