@@ -4,6 +4,7 @@
 
 mod bench;
 mod command;
+mod delivery;
 mod demo;
 mod differential;
 mod ebpf;
@@ -67,6 +68,11 @@ enum Verb {
         #[arg(long)]
         case: Option<u64>,
     },
+    /// Play captures at a machine with and one without a guard: what is forbidden must not be delivered, however it is dressed
+    #[command(
+        after_help = "Examples:\n  cargo xtask delivery --captures tests/captures\n  cargo xtask delivery --captures ~/captures --mutants 1000 --hook xdp"
+    )]
+    Delivery(delivery::Options),
     /// Have the loader read mutated zone files: it takes all of a set or refuses it with its places
     Loader {
         /// How many sets of files; underscores may part the digits
@@ -133,6 +139,7 @@ fn run(verb: &Verb) -> Result<()> {
         Verb::Differential { packets, questions, conserve, seed, case } => {
             differential::run_differential(&[packets, questions, conserve], *seed, *case)
         }
+        Verb::Delivery(options) => delivery::run_delivery(options),
         Verb::Loader { files, seed, case } => loader::run_loader(files, *seed, *case),
         Verb::Bench { quick, only_gateway } => bench::run_bench(*quick, *only_gateway),
         Verb::Vm(options) => vm::run_vm(options),
