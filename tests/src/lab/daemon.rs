@@ -20,7 +20,7 @@ use super::scratch::Scratch;
 /// environment says how many seconds it is given.
 fn patience() -> Duration {
     let given = std::env::var("SEGD_TEST_PATIENCE").ok().and_then(|seconds| seconds.parse().ok());
-    Duration::from_secs(given.unwrap_or(20))
+    Duration::from_secs(given.unwrap_or(60))
 }
 
 const METRICS_PORT: u16 = 9798;
