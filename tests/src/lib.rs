@@ -1,10 +1,11 @@
 //! What the tests and the demo share: the packet builder and the lab.
 //!
-//! `model` says what must become of a packet, `oracle` asks the loaded programs and compares.
-//! `delivery` plays captures at machines with and without a guard. `docs` types what the pages of docs/ say. `loader` plays mutated zone files to the loader. `packet` builds frames, `rows`
-//! is the table of odd ones, `lab` builds networks with the real daemon in their middle.
-//! Nothing of the product may depend on this crate.
+//! `model` says what must become of a packet, `oracle` asks the loaded programs and compares, `delivery` plays captures at
+//! machines with and without a guard. `abuse` is the table of what must not be possible. `docs` types what the pages of docs/
+//! say. `loader` plays mutated zone files to the loader. `packet` builds frames, `rows` is the table of odd ones, `lab` builds
+//! networks with the real daemon in their middle. Nothing of the product may depend on this crate.
 
+pub mod abuse;
 pub mod delivery;
 pub mod docs;
 pub mod lab;

@@ -1,12 +1,16 @@
-//! The daemon as its unit runs it: a user of its own with three capabilities, and pins that are nobody else's.
+//! The daemon as its unit runs it: a user of its own with three capabilities, and pins that are nobody else's. What its
+//! capture, its admins, its readers and strangers must not be able to do is the table in `segd_tests::abuse`; rows that
+//! need a unit's hardening are tried by `cargo xtask package --check`.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use segd_tests::lab::{Lab, Zones, is_silence};
+use segd_tests::abuse::{self, Scene, Wall, Who};
+use segd_tests::lab::{ADMINS, Lab, Zones, binary, copy_program, is_silence};
 use segd_tests::needs_root;
 
 /// Nobody has this number.
@@ -111,4 +115,121 @@ fn pins_and_state_are_nobody_elses_to_read_or_write() -> Result<()> {
         assert!(!stranger.status.success(), "a stranger reads {}", path.display());
     }
     Ok(())
+}
+
+/// The instance under attack, and the attacker's program where everybody may run it.
+fn scene(lab: &Lab) -> Result<(Scene, PathBuf)> {
+    let attacker = lab.daemon.copied_program().with_file_name("segd-abuse");
+    copy_program(&binary("segd-abuse")?, &attacker)?;
+    let etc = lab.daemon.config().parent().context("the zone file stands in a folder")?.to_owned();
+    let scene = Scene {
+        pins: lab.daemon.pins(),
+        state: lab.daemon.state(),
+        etc,
+        socket: lab.daemon.socket(),
+        pid: lab.daemon.pid().context("it runs")?.cast_signed(),
+        segd: lab.daemon.copied_program(),
+    };
+    Ok((scene, attacker))
+}
+
+/// The attacker's program as this person.
+fn as_whom(who: Who, program: &Path) -> Command {
+    let mut command = Command::new("setpriv");
+    let groups = match who {
+        Who::Daemon => {
+            command.arg(format!("--reuid={SEGD}")).arg(format!("--regid={SEGD}")).arg("--no-new-privs");
+            for set in ["inh-caps", "ambient-caps", "bounding-set"] {
+                command.arg(format!("--{set}=-all,+bpf,+net_admin,+perfmon"));
+            }
+            command.arg("--clear-groups").arg(program);
+            return command;
+        }
+        Who::Admin => format!("--groups={ADMINS}"),
+        Who::Reader => format!("--groups={SEGD}"),
+        Who::Stranger => "--clear-groups".to_owned(),
+    };
+    command.args(["--reuid", STRANGER, "--regid", STRANGER, &groups]).arg(program);
+    command
+}
+
+#[test]
+fn every_abuse_in_the_table_is_refused_and_the_daemon_goes_on() -> Result<()> {
+    needs_root!();
+    let lab = confined(ledger())?;
+    let (scene, attacker) = scene(&lab)?;
+    let mut faults = Vec::new();
+    let mut tried = 0;
+    for abuse in abuse::all().filter(|abuse| abuse.wall == Wall::Rights) {
+        for who in abuse.who {
+            tried += 1;
+            let command = as_whom(*who, &attacker);
+            let outcome = lab.office.gateway.run(|| abuse::outcome(command, abuse, &scene))?;
+            if !abuse.refusals.contains(&outcome) {
+                faults.push(format!("{who:?} can {}: {outcome}", abuse.name));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "of {tried}:\n{}", faults.join("\n"));
+    assert!(tried > 100, "{tried}");
+    let _server = lab.office.accounting.serves_tcp(5432)?;
+    assert!(lab.office.dev.reaches_tcp(lab.office.accounting.v4(), 5432));
+    assert!(is_silence(&lab.office.guest.connects(lab.office.accounting.v4(), 5432)));
+    assert_eq!(lab.daemon.json(&["status"])?["generation"], 1, "nothing has changed");
+    Ok(())
+}
+
+#[test]
+fn no_abuse_is_refused_to_root_in_the_same_way() -> Result<()> {
+    needs_root!();
+    let lab = confined(ledger())?;
+    let (scene, attacker) = scene(&lab)?;
+    let mut faults = Vec::new();
+    for abuse in abuse::all().filter(|abuse| abuse.wall == Wall::Rights) {
+        let outcome = lab.office.gateway.run(|| abuse::outcome(Command::new(&attacker), abuse, &scene))?;
+        if abuse.refusals.contains(&outcome) {
+            faults.push(format!("{}: {outcome}", abuse.name));
+        }
+    }
+    assert!(faults.is_empty(), "attempts that nobody could succeed with:\n{}", faults.join("\n"));
+    Ok(())
+}
+
+#[test]
+fn a_crowd_of_strangers_or_readers_keeps_no_admin_out_of_the_socket() -> Result<()> {
+    needs_root!();
+    let lab = confined(ledger())?;
+    let (scene, attacker) = scene(&lab)?;
+    for who in [Who::Stranger, Who::Reader] {
+        let mut crowd = as_whom(who, &attacker);
+        let mut crowd = crowd.arg("--crowd").arg(&scene.socket).arg("4").spawn()?;
+        std::thread::sleep(Duration::from_secs(1));
+        let began = Instant::now();
+        let out = lab.daemon.segctl(&["status"])?;
+        assert!(out.status.success() && began.elapsed() < Duration::from_secs(2), "{who:?}: {out:?}");
+        ensure!(crowd.wait()?.success());
+    }
+    Ok(())
+}
+
+#[test]
+fn what_the_programs_hold_as_constant_is_frozen() -> Result<()> {
+    needs_root!();
+    let lab = confined(ledger())?;
+    let pid = lab.daemon.pid().context("it runs")?;
+    let read_only: Vec<String> = fs::read_dir(format!("/proc/{pid}/fdinfo"))?
+        .filter_map(|entry| fs::read_to_string(entry.ok()?.path()).ok())
+        // BPF_F_RDONLY_PROG
+        .filter(|text| flags(text).is_some_and(|flags| flags & 0x80 != 0))
+        .collect();
+    assert!(!read_only.is_empty(), "no map of constants is open");
+    for map in read_only {
+        assert!(map.contains("frozen:\t1"), "{map}");
+    }
+    Ok(())
+}
+
+fn flags(fdinfo: &str) -> Option<u32> {
+    let word = fdinfo.lines().find_map(|line| line.strip_prefix("map_flags:\t0x"))?;
+    u32::from_str_radix(word, 16).ok()
 }

@@ -18,12 +18,19 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::peer::{Caller, Groups, Peer};
+use super::peer::{Access, Caller, Groups, Peer};
 use super::routes;
 use crate::engine::Engine;
 
-/// Connections that are served at one time, on each of the two listeners.
+/// Connections that are served at one time on the metrics address.
 const CONNECTIONS: usize = 128;
+/// The same on the control socket, for those who may change the policy, who may read, and who may neither. Each has its own:
+/// whoever connects and says nothing keeps nobody out who may do more.
+const ADMINS: usize = 128;
+const READERS: usize = 64;
+const STRANGERS: usize = 16;
+/// What a connection gets that finds no room.
+const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 /// How long a request line and its headers may take.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long to wait when accepting fails, which it does when descriptors run out.
@@ -66,17 +73,42 @@ pub fn listen(path: &Path) -> Result<UnixListener, SocketError> {
     bind().map_err(|source| SocketError::Failed { path: path.to_owned(), source })
 }
 
+/// Room on the control socket, by what callers may do.
+struct Rooms([Arc<Semaphore>; 3]);
+
+impl Rooms {
+    fn new() -> Self {
+        Self([STRANGERS, READERS, ADMINS].map(|room| Arc::new(Semaphore::new(room))))
+    }
+
+    /// A slot, if one is free.
+    fn slot(&self, access: Access) -> Option<OwnedSemaphorePermit> {
+        let [strangers, readers, admins] = &self.0;
+        let room = match access {
+            Access::Nothing => strangers,
+            Access::Read => readers,
+            Access::Change => admins,
+        };
+        Arc::clone(room).try_acquire_owned().ok()
+    }
+}
+
 /// Answers the control API for as long as it is polled.
 pub async fn serve_control(listener: UnixListener, engine: Arc<Engine>) {
     let router = routes::control(engine);
-    let slots = Arc::new(Semaphore::new(CONNECTIONS));
+    let rooms = Rooms::new();
     loop {
-        let slot = slot(&slots).await;
         match listener.accept().await {
             Ok((stream, _)) => match Peer::of(stream.as_fd()) {
                 Ok(peer) => {
                     let access = peer.access(Groups::of_machine());
-                    serve(stream, router.clone().layer(Extension(Caller::new(peer, access))), slot);
+                    if let Some(slot) = rooms.slot(access) {
+                        serve(stream, router.clone().layer(Extension(Caller::new(peer, access))), slot);
+                    } else {
+                        tracing::debug!("user {} has no room for another connection", peer.uid);
+                        // Who does not take it has what it wants: none.
+                        let _ = stream.try_write(FULL);
+                    }
                 }
                 Err(error) => {
                     tracing::warn!("a connection was closed, for the kernel does not say whose it is: {error}");

@@ -23,6 +23,9 @@ fn patience() -> Duration {
     Duration::from_secs(given.unwrap_or(60))
 }
 
+/// The group `segd-admin`, where a daemon runs as its unit's user; `segd` has the user's number.
+pub const ADMINS: u32 = 47_112;
+
 const METRICS_PORT: u16 = 9798;
 
 /// The paths of one instance, and the process while it runs.
@@ -196,15 +199,26 @@ impl Daemon {
             fs::set_permissions(folder, fs::Permissions::from_mode(mode))?;
             chown(folder, Some(user), Some(user))?;
         }
+        let groups = fs::read_to_string("/etc/group")? + &format!("segd:x:{user}:\nsegd-admin:x:{ADMINS}:\n");
+        fs::write(self.scratch.path("group"), groups)?;
         self.user = Some(user);
         Ok(())
+    }
+
+    /// Where `segd` lies for whoever it runs as.
+    #[must_use]
+    pub fn copied_program(&self) -> PathBuf {
+        self.scratch.path("segd")
     }
 
     /// `segd`, as whom it runs.
     fn program(&self) -> Result<Command> {
         let Some(user) = self.user else { return Ok(Command::new(binary("segd")?)) };
-        let mut command = Command::new("setpriv");
+        // The machine need not have the groups: this process, and no other, sees them.
+        let mut command = Command::new("unshare");
         command
+            .args(["--mount", "sh", "-c", "mount --bind \"$0\" /etc/group && exec setpriv \"$@\""])
+            .arg(self.scratch.path("group"))
             .arg(format!("--reuid={user}"))
             .arg(format!("--regid={user}"))
             .args(["--clear-groups", "--no-new-privs"]);

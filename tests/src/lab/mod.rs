@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
-pub use daemon::{Daemon, binary, copy_program, until};
+pub use daemon::{ADMINS, Daemon, binary, copy_program, until};
 pub use foreign::ForeignProgram;
 pub use machine::Machine;
 pub use metrics::{Metrics, Series};
