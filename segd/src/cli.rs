@@ -3,7 +3,10 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
+use segd::engine::FirstBoot;
+use segd::policy::Policy;
 use tracing::level_filters::LevelFilter;
 
 /// Where the zone file lies unless told otherwise.
@@ -57,6 +60,8 @@ Examples:
   segd arm
   segd arm --state-dir /var/lib/segd-lab --bpffs /sys/fs/bpf/segd-lab
 
+  segd arm --first-boot failsafe --failsafe-from 10.0.0.0/24,fd00::/64 --failsafe-services tcp/22
+
 It changes nothing where a policy is in force already. `segd run` takes over what it put there.
 Exit status: 0 a policy is in force, or none was ever kept; 1 failed; 4 not permitted; 5 the policy is invalid.";
 
@@ -70,9 +75,20 @@ Examples:
 SIGHUP reads the zone file again, SIGTERM ends the daemon. Enforcement goes on without it,
 expiry of rules included; `segd unload` takes it off.";
 
+/// What a boot begins with where no policy was ever in force.
+#[derive(Debug, Args)]
+pub(crate) struct First {
+    /// Where no policy was ever in force: open (nothing is enforced) or failsafe (all but that is dropped)
+    #[arg(long, value_name = "CHOICE", env = "SEGD_FIRST_BOOT", default_value = "open")]
+    #[arg(value_parser = ["open", "failsafe"], hide_env_values = true)]
+    pub(crate) first_boot: String,
+}
+
 /// `segd run`
 #[derive(Debug, Args)]
 pub(crate) struct Run {
+    #[command(flatten)]
+    pub(crate) first: First,
     /// Zone file; zones.d/*.yaml beside it is merged in
     #[arg(long, value_name = "FILE", default_value = CONFIG)]
     pub(crate) config: PathBuf,
@@ -104,6 +120,20 @@ pub(crate) struct Check {
 /// `segd arm`
 #[derive(Debug, Args)]
 pub(crate) struct Arm {
+    #[command(flatten)]
+    pub(crate) first: First,
+    /// With failsafe: networks that are never blocked, with commas between
+    #[arg(long, value_name = "NETWORKS", env = "SEGD_FAILSAFE_FROM", default_value = "", hide_env_values = true)]
+    pub(crate) failsafe_from: String,
+    /// With failsafe: what they may reach
+    #[arg(
+        long,
+        value_name = "SERVICES",
+        env = "SEGD_FAILSAFE_SERVICES",
+        default_value = "tcp/22",
+        hide_env_values = true
+    )]
+    pub(crate) failsafe_services: String,
     /// Where the daemon keeps the compiled policy
     #[arg(long, value_name = "DIR", default_value = STATE_DIR)]
     pub(crate) state_dir: PathBuf,
@@ -137,4 +167,39 @@ pub(crate) struct Completions {
     /// Which shell
     #[arg(value_name = "SHELL")]
     pub(crate) shell: clap_complete::Shell,
+}
+
+impl First {
+    /// The choice as the engine knows it.
+    pub(crate) fn choice(&self) -> FirstBoot {
+        if self.first_boot == "failsafe" { FirstBoot::Failsafe } else { FirstBoot::Open }
+    }
+}
+
+impl Arm {
+    /// The policy for a machine that never had one.
+    ///
+    /// # Errors
+    /// Names the word that is no network or no service.
+    pub(crate) fn first_policy(&self) -> anyhow::Result<Option<Policy>> {
+        let choice = self.first.choice();
+        if choice == FirstBoot::Open {
+            return Ok(None);
+        }
+        let from = words(&self.failsafe_from)
+            .map(|word| {
+                word.parse().with_context(|| format!("--failsafe-from: {word} is no network; write 10.0.0.0/24"))
+            })
+            .collect::<anyhow::Result<Vec<_>>>()?;
+        let services = words(&self.failsafe_services)
+            .map(|word| {
+                word.parse().with_context(|| format!("--failsafe-services: {word} is no service; write tcp/22"))
+            })
+            .collect::<anyhow::Result<Vec<_>>>()?;
+        Ok(choice.policy(from, services))
+    }
+}
+
+fn words(list: &str) -> impl Iterator<Item = &str> {
+    list.split(',').map(str::trim).filter(|word| !word.is_empty())
 }

@@ -1,12 +1,14 @@
 //! `segd run`: sockets, signals and news of the machine, each handed to the engine as it comes. Decides nothing about
 //! policy, and leaves enforcement in place however it ends.
 
+use std::net::SocketAddr;
+use std::os::fd::FromRawFd as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use segd::api::server::{listen, serve_control, serve_metrics};
-use segd::engine::{CheckedPolicy, Engine, Folders, Machine, Started, read_policy};
+use segd::engine::{CheckedPolicy, Engine, FirstBoot, Folders, Machine, Started, read_policy};
 use segd::history::Who;
 use segd::interfaces::{Change, Watcher};
 use tokio::net::{TcpListener, UnixListener};
@@ -37,30 +39,45 @@ struct Signals {
 
 /// Runs until it is told to end.
 pub(crate) async fn run(options: Run) -> anyhow::Result<()> {
-    let Run { config, state_dir, bpffs, socket, metrics, log_level: _ } = options;
+    let Run { first, config, state_dir, bpffs, socket, metrics, log_level: _ } = options;
     let folders = Folders { config, state: state_dir, bpffs };
     let policy = read_policy(&folders)?;
     // Signals that come from here on are not lost, nor do they end a daemon that is half started.
     let signals = Signals::listen()?;
     // An address that is taken is found before the kernel is touched; answers come when there is something to tell.
-    let sockets = Sockets {
-        metrics: TcpListener::bind(metrics)
-            .await
-            .with_context(|| format!("cannot listen on {metrics}; name another address with --metrics"))?,
-        control: listen(&socket)?,
-    };
-    let outcome = enforce(folders, policy, sockets, signals).await;
+    let sockets = Sockets { metrics: listen_for_metrics(metrics).await?, control: listen(&socket)? };
+    let outcome = enforce(folders, policy, first.choice(), sockets, signals).await;
     if let Err(error) = std::fs::remove_file(&socket) {
         tracing::warn!("cannot remove {}: {error}", socket.display());
     }
     outcome
 }
 
+/// The socket that the service manager holds for us, so that we need none of our own; else a fresh one at `address`.
+async fn listen_for_metrics(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let handed = sd_notify::listen_fds().context("what the service manager handed over can't be read")?.next();
+    let Some(handed) = handed else {
+        let bound = TcpListener::bind(address).await;
+        return bound.with_context(|| format!("cannot listen on {address}; name another address with --metrics"));
+    };
+    // SAFETY: the service manager opened it for this process, and nobody else here takes it.
+    let socket = unsafe { std::net::TcpListener::from_raw_fd(handed) };
+    let ready =
+        socket.local_addr().and_then(|_| socket.set_nonblocking(true)).and_then(|()| TcpListener::from_std(socket));
+    ready.context("what the service manager handed over is no listening TCP socket; look at segd-metrics.socket")
+}
+
 /// Starts the engine and serves it, until the daemon is told to end.
-async fn enforce(folders: Folders, policy: CheckedPolicy, sockets: Sockets, signals: Signals) -> anyhow::Result<()> {
+async fn enforce(
+    folders: Folders,
+    policy: CheckedPolicy,
+    first_boot: FirstBoot,
+    sockets: Sockets,
+    signals: Signals,
+) -> anyhow::Result<()> {
     let mut watcher = Watcher::open()?;
     let machine = take_stock(&mut watcher).await?;
-    let started = tokio::task::spawn_blocking(move || Engine::start(&folders, policy, machine)).await??;
+    let started = tokio::task::spawn_blocking(move || Engine::start(&folders, policy, machine, first_boot)).await??;
     let Started { engine, mut events, adopted, locks: _locks } = started;
     let engine = Arc::new(engine);
     let reader = Arc::clone(&engine);

@@ -97,11 +97,22 @@ fn check(options: &Check) -> ExitCode {
 
 fn arm(options: &Arm) -> anyhow::Result<ExitCode> {
     segd::log::init(LevelFilter::WARN);
+    let first = options.first_policy()?;
+    if first.is_some() && options.failsafe_from.is_empty() {
+        tracing::warn!("the failsafe of the first boot names no network: nobody can reach this machine then");
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let machine = runtime.block_on(async { daemon::take_stock(&mut Watcher::open()?).await })?;
-    match engine::arm(&options.state_dir, &options.bpffs, &machine)? {
-        Armed::Now { generation, enforced, open } => {
-            println!("generation {generation} is in force on {enforced} of {} interfaces", enforced + open.len());
+    match engine::arm(&options.state_dir, &options.bpffs, &machine, first)? {
+        Armed::Now { generation, enforced, open, is_first } => {
+            let all = enforced + open.len();
+            if is_first {
+                println!(
+                    "no policy was ever in force; all but the failsafe is closed on {enforced} of {all} interfaces"
+                );
+            } else {
+                println!("generation {generation} is in force on {enforced} of {all} interfaces");
+            }
             for (name, why) in open {
                 eprintln!("segd: interface {name} is not guarded: {why}");
             }

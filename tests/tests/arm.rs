@@ -126,6 +126,50 @@ fn nothing_is_armed_where_no_policy_ever_was_in_force() -> Result<()> {
 }
 
 #[test]
+fn a_machine_that_never_had_a_policy_is_closed_but_for_the_failsafe_where_that_was_chosen() -> Result<()> {
+    needs_root!();
+    let mut lab = Lab::prepared(ledger())?;
+    let choice = ["--first-boot", "failsafe", "--failsafe-from", "10.40.0.0/24, fd00:40::/64"];
+    let out = lab.daemon.arm_with(&lab.office.gateway, &choice)?;
+    let said = String::from_utf8_lossy(&out.stdout).into_owned();
+    assert!(said.contains("all but the failsafe is closed on 4 of 4 interfaces"), "{said}");
+    let _servers = (lab.office.accounting.serves_tcp(22)?, lab.office.accounting.serves_tcp(5432)?);
+    for to in lab.office.accounting.both() {
+        assert!(lab.office.guest.reaches_tcp(to, 22), "who and what the failsafe names, to {to}");
+        assert!(is_silence(&lab.office.guest.connects(to, 5432)), "another service of his, to {to}");
+        assert!(is_silence(&lab.office.dev.connects(to, 22)), "somebody else, to {to}");
+        assert!(is_silence(&lab.office.dev.connects(to, 5432)), "what no policy allows yet, to {to}");
+    }
+    lab.start()?;
+    assert!(lab.daemon.log().contains("taken over from an earlier daemon"), "{}", lab.daemon.log());
+    assert!(lab.office.dev.reaches_tcp(lab.office.accounting.v4(), 5432), "the policy's rule");
+    assert!(is_silence(&lab.office.guest.connects(lab.office.accounting.v4(), 22)), "a policy has its own failsafe");
+    // From now on a boot begins with the policy, whatever was chosen.
+    lab.daemon.terminate()?;
+    ensure!(lab.daemon.unload(&lab.office.gateway)?.status.success());
+    let out = lab.daemon.arm_with(&lab.office.gateway, &choice)?;
+    assert!(String::from_utf8_lossy(&out.stdout).contains("is in force on 4 of 4"), "{out:?}");
+    assert!(lab.office.dev.reaches_tcp(lab.office.accounting.v4(), 5432));
+    Ok(())
+}
+
+#[test]
+fn a_choice_for_the_first_boot_that_makes_no_sense_is_refused_with_the_word() -> Result<()> {
+    needs_root!();
+    let lab = Lab::prepared(ledger())?;
+    for (words, complaint) in [
+        (["--first-boot", "failsafe", "--failsafe-from", "10.0.0.0/33"], "10.0.0.0/33 is no network"),
+        (["--first-boot", "failsafe", "--failsafe-services", "ssh"], "ssh is no service"),
+    ] {
+        let out = lab.daemon.arm_with(&lab.office.gateway, &words)?;
+        let said = String::from_utf8_lossy(&out.stderr).into_owned();
+        assert!(!out.status.success() && said.contains(complaint), "{said}");
+    }
+    assert!(!lab.daemon.pins().exists());
+    Ok(())
+}
+
+#[test]
 fn a_policy_on_trial_is_not_what_the_next_boot_begins_with() -> Result<()> {
     needs_root!();
     let mut lab = Lab::enforcing(ledger())?;

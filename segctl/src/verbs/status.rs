@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use segd::api::types::{Coverage, InterfaceStatus, PendingView, State, Status, TableFill};
 use segd::datapath::Attachment;
+use segd::engine::FirstBoot;
 
 use super::interfaces;
 use crate::cli::Session;
@@ -80,8 +81,17 @@ fn facts(status: &Status, page: &Page) -> String {
     let tables = tables.join("; ");
     let filters = filters(status).unwrap_or_default();
     format!(
-        "policy       {policy}\ncoverage     {coverage}\nconnections  {tables}\nevents       {lost}{filters}\ndaemon       up {up}"
+        "policy       {policy}\ncoverage     {coverage}\nconnections  {tables}\nevents       {lost}{filters}\n\
+         boot         with the last policy in force; without one: {}\ndaemon       up {up}",
+        first_boot(status.first_boot)
     )
+}
+
+const fn first_boot(choice: FirstBoot) -> &'static str {
+    match choice {
+        FirstBoot::Open => "open, nothing is enforced",
+        FirstBoot::Failsafe => "closed but for the failsafe",
+    }
 }
 
 /// Where TC programs are not held by links, that is said: it is weaker.
@@ -144,6 +154,7 @@ mod tests {
             pending: None,
             quarantined: Vec::new(),
             config: "/etc/segd/zones.yaml".into(),
+            first_boot: FirstBoot::Open,
         }
     }
 
@@ -166,6 +177,7 @@ policy       /etc/segd/zones.yaml: mode enforce, 4 zones, 1 rule
 coverage     12 of 16 pairs of zones enforced, 3 audited, 1 open
 connections  established 12 of 262144 (0%); half-open 60000 of 65536 (91%)
 events       none lost
+boot         with the last policy in force; without one: open, nothing is enforced
 daemon       up 3d"
         );
     }
@@ -206,7 +218,8 @@ lan20      xdp   yes       physical NIC
         let mut old = status();
         old.interfaces[0].attachment = Attachment::Filter;
         let expected = "\nevents       none lost\nattachment   1 interface by filters: no TCX in this kernel; \
-                        segd puts back what is taken off\ndaemon       up 3d";
+                        segd puts back what is taken off\nboot         with the last policy in force; \
+                        without one: open, nothing is enforced\ndaemon       up 3d";
         assert!(plain(&old).ends_with(expected), "{}", plain(&old));
     }
 

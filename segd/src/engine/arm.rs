@@ -12,7 +12,7 @@ use crate::compile::Laid;
 use crate::config::Source;
 use crate::datapath::{Datapath, Sizes};
 use crate::interfaces::Guard;
-use crate::policy::InterfaceSelector;
+use crate::policy::{InterfaceSelector, Policy};
 use crate::state::StateDir;
 use crate::state::image::Header;
 use crate::state::lock::Lock;
@@ -28,6 +28,8 @@ pub enum Armed {
         enforced: usize,
         /// Interfaces that are not, and why.
         open: Vec<(String, String)>,
+        /// It is what was chosen for a machine that never had one.
+        is_first: bool,
     },
     /// One was in force already; nothing was changed.
     Already,
@@ -43,13 +45,13 @@ struct Ready {
     datapath: Datapath,
 }
 
-/// Puts the policy that was last in force in force again, on `machine`.
+/// Puts the policy that was last in force in force again, on `machine`; `first` where none ever was.
 ///
 /// # Errors
 /// It can't be; then the machine is as it was.
-pub fn arm(state: &Path, bpffs: &Path, machine: &Machine) -> Result<Armed, StartError> {
+pub fn arm(state: &Path, bpffs: &Path, machine: &Machine, first: Option<Policy>) -> Result<Armed, StartError> {
     may_start()?;
-    if !state.exists() {
+    if !state.exists() && first.is_none() {
         return Ok(Armed::Nothing);
     }
     let state = StateDir::open(state)?;
@@ -60,6 +62,7 @@ pub fn arm(state: &Path, bpffs: &Path, machine: &Machine) -> Result<Armed, Start
         return Ok(Armed::Already);
     }
     let build = Datapath::build()?;
+    let mut is_first = false;
     let ready = match state.load_image() {
         Ok(Some((header, image))) if header.build == build => kept(bpffs, machine, header, &image)?,
         other => {
@@ -70,8 +73,10 @@ pub fn arm(state: &Path, bpffs: &Path, machine: &Machine) -> Result<Armed, Start
                 }
                 Err(error) => tracing::warn!("{error}; the policy's text is compiled anew"),
             }
-            let Some(ready) = anew(&state, bpffs, machine)? else { return Ok(Armed::Nothing) };
-            ready
+            let last = last_policy(&state)?;
+            is_first = last.is_none();
+            let Some(policy) = last.or(first) else { return Ok(Armed::Nothing) };
+            anew(policy, &state, bpffs, machine)?
         }
     };
     let Ready { selectors, by_interface, image, mut datapath } = ready;
@@ -90,7 +95,7 @@ pub fn arm(state: &Path, bpffs: &Path, machine: &Machine) -> Result<Armed, Start
     }
     let (open, enforced): (Vec<_>, Vec<_>) = guards.0.into_values().partition(|guarded| guarded.fault.is_some());
     let open = open.into_iter().map(|guarded| (guarded.name, guarded.fault.unwrap_or_default())).collect();
-    Ok(Armed::Now { generation, enforced: enforced.len(), open })
+    Ok(Armed::Now { generation, enforced: enforced.len(), open, is_first })
 }
 
 /// The image that was kept, for the clock and the interfaces of this boot.
@@ -115,18 +120,22 @@ fn kept(bpffs: &Path, machine: &Machine, header: Header, image: &Laid) -> Result
     Ok(Ready { selectors, by_interface, image, datapath })
 }
 
-/// The policy's text compiled again. The files on the disk may be a policy that nobody put in force yet, so they are not
-/// asked.
-fn anew(state: &StateDir, bpffs: &Path, machine: &Machine) -> Result<Option<Ready>, StartError> {
+/// What the text of the last policy says. The files on the disk may be a policy that nobody put in force yet, so they are
+/// not asked.
+fn last_policy(state: &StateDir) -> Result<Option<Policy>, StartError> {
     let Some(last) = state.load_last_good() else { return Ok(None) };
     let sources = last.files.into_iter().map(|file| Source { name: file.name, text: file.text }).collect();
-    let written = Written::read(sources).map_err(StartError::Policy)?;
+    Ok(Some(Written::read(sources).map_err(StartError::Policy)?.policy))
+}
+
+/// A policy compiled, with the numbers that are kept.
+fn anew(policy: Policy, state: &StateDir, bpffs: &Path, machine: &Machine) -> Result<Ready, StartError> {
     let (registry, quarantine) = (state.load_registry(false)?, state.load_quarantine()?);
-    let sizes: Sizes = rehearse(&written, machine, &registry, &quarantine)?;
+    let sizes: Sizes = rehearse(&policy, machine, &registry, &quarantine)?;
     let mut datapath = Datapath::open(bpffs, &sizes)?;
-    let facts = gather(&mut datapath, machine, &written.policy, &quarantine);
-    let judged = compiled(&written.policy, &facts, &registry).map_err(StartError::Policy)?;
+    let facts = gather(&mut datapath, machine, &policy, &quarantine);
+    let judged = compiled(&policy, &facts, &registry).map_err(StartError::Policy)?;
     state.save_registry(&judged.registry).map_err(|error| StartError::Failed(error.into()))?;
-    let by_interface = written.policy.binds_sources();
-    Ok(Some(Ready { selectors: written.policy.interfaces, by_interface, image: judged.image.laid().clone(), datapath }))
+    let by_interface = policy.binds_sources();
+    Ok(Ready { selectors: policy.interfaces, by_interface, image: judged.image.laid().clone(), datapath })
 }

@@ -28,6 +28,7 @@ mod claims;
 mod confirm;
 mod events;
 mod explain;
+mod first_boot;
 mod grants;
 mod guarding;
 #[cfg(test)]
@@ -56,6 +57,7 @@ mod writer;
 pub use acting::Acting;
 pub use arm::{Armed, arm};
 pub use events::{Followed, Follower};
+pub use first_boot::FirstBoot;
 pub use guarding::Machine;
 pub use judge::check;
 pub use refusal::Refusal;

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use super::Engine;
+use super::first_boot::FirstBoot;
 use super::guarding::Machine;
 use super::judge::{Written, judge};
 use super::names::Names;
@@ -19,6 +20,7 @@ use crate::compile::{Clock, Facts, InterfaceFact, Registry};
 use crate::config::{load, read_sources};
 use crate::datapath::{Datapath, DatapathError, Events, Sizes};
 use crate::interfaces::{Guard, Instance, InstanceError};
+use crate::policy::Policy;
 use crate::seen::{Seen, Told};
 use crate::state::lock::{Lock, LockError};
 use crate::state::quarantine::Quarantine;
@@ -143,7 +145,13 @@ pub struct CheckedPolicy {
 
 impl Engine {
     /// Puts `policy` in force on `machine`, over whatever an earlier daemon left in the kernel.
-    pub fn start(folders: &Folders, policy: CheckedPolicy, machine: Machine) -> Result<Started, StartError> {
+    /// `first_boot` is what the next boot begins with where no policy is left, for status to tell.
+    pub fn start(
+        folders: &Folders,
+        policy: CheckedPolicy,
+        machine: Machine,
+        first_boot: FirstBoot,
+    ) -> Result<Started, StartError> {
         let CheckedPolicy { written, taken_back } = policy;
         may_start()?;
         let state = StateDir::open(&folders.state)?;
@@ -153,7 +161,7 @@ impl Engine {
         let locks = [Lock::take(&folders.bpffs)?, Lock::take(&folders.state)?];
         let registry = state.load_registry(is_pinned(&folders.bpffs))?;
         let quarantine = state.load_quarantine()?;
-        let sizes = rehearse(&written, &machine, &registry, &quarantine)?;
+        let sizes = rehearse(&written.policy, &machine, &registry, &quarantine)?;
         let mut datapath = Datapath::open(&folders.bpffs, &sizes)?;
         let adopted = datapath.adopted();
         let events = datapath.events()?;
@@ -162,6 +170,7 @@ impl Engine {
         let parts =
             Parts { config: folders.config.clone(), state, registry, quarantine, kernel: Box::new(datapath), machine };
         let mut core = Core::start(parts, written).map_err(StartError::Failed)?;
+        core.first_boot = first_boot;
         if taken_back {
             core.note_taken_back();
         }
@@ -174,7 +183,7 @@ impl Engine {
 
 /// Compiles and tests the policy before the kernel is touched, and finds out how much room it needs there.
 pub(super) fn rehearse(
-    written: &Written,
+    policy: &Policy,
     machine: &Machine,
     registry: &Registry,
     quarantine: &Quarantine,
@@ -185,7 +194,7 @@ pub(super) fn rehearse(
         ifindex: link.index,
         slot,
     };
-    let interfaces = (1..).zip(machine.guarded(&written.policy.interfaces)).map(fact).collect();
+    let interfaces = (1..).zip(machine.guarded(&policy.interfaces)).map(fact).collect();
     let host = machine.addresses.iter().copied().collect();
     let facts = Facts {
         host,
@@ -194,7 +203,7 @@ pub(super) fn rehearse(
         now: Timestamp::now(),
         clock: Clock::detached(Timestamp::now()),
     };
-    judge(&written.policy, &facts, registry).map(|judged| judged.sizes).map_err(StartError::Policy)
+    judge(policy, &facts, registry).map(|judged| judged.sizes).map_err(StartError::Policy)
 }
 
 /// What an unload did.

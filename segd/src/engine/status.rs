@@ -132,6 +132,7 @@ impl Core {
             tables,
             events_lost: self.kernel.counters().map_or(0, |counters| counters.events_lost),
             config: self.config.display().to_string(),
+            first_boot: self.first_boot,
         }
     }
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use jiff::{SignedDuration, Timestamp};
 
 use super::confirm::Pending;
+use super::first_boot::FirstBoot;
 use super::guarding::{Guards, Machine, Wishes};
 use super::judge::{Judged, Written, judge};
 use super::kernel::Kernel;
@@ -58,6 +59,8 @@ pub(super) struct Core {
     pub(super) pending: Option<Pending>,
     pub(super) history: History,
     pub(super) quarantine: Quarantine,
+    /// What a boot begins with where no policy is left.
+    pub(super) first_boot: FirstBoot,
     /// What went wrong since the last good apply, with its mend; shown by status.
     pub(super) troubles: Vec<(String, String)>,
     /// What the loaded programs got wrong when they were last tried.
@@ -112,6 +115,7 @@ impl Core {
             pending: None,
             history,
             quarantine,
+            first_boot: FirstBoot::default(),
             troubles: Vec::new(),
             misjudged: Vec::new(),
         };

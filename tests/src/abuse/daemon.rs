@@ -2,7 +2,6 @@
 
 use std::ffi::{CStr, CString};
 use std::fs::{self, File};
-use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
@@ -11,7 +10,7 @@ use super::calls::{LINK_GET_NEXT_ID, MAP_GET_NEXT_ID, PROG_GET_NEXT_ID, bpf, soc
 use super::{Abuse, Outcome, Scene, Wall, Who};
 
 const NO: &[Outcome] = &[Outcome::Errno(libc::EACCES), Outcome::Errno(libc::EPERM), Outcome::Errno(libc::EROFS)];
-/// What is hidden, or not known to a family of sockets.
+/// Also for what the unit hides, and for families of sockets that it takes away.
 const ABSENT: &[Outcome] = &[
     Outcome::Errno(libc::ENOENT),
     Outcome::Errno(libc::EACCES),
@@ -20,7 +19,12 @@ const ABSENT: &[Outcome] = &[
 ];
 
 const fn rights(name: &'static str, attempt: fn(&Scene) -> Outcome) -> Abuse {
-    Abuse { name, who: &[Who::Daemon], wall: Wall::Rights, attempt, refusals: NO }
+    hidden(name, attempt, NO)
+}
+
+/// Refused by rights, and by its unit in another way.
+const fn hidden(name: &'static str, attempt: fn(&Scene) -> Outcome, refusals: &'static [Outcome]) -> Abuse {
+    Abuse { name, who: &[Who::Daemon], wall: Wall::Rights, attempt, refusals }
 }
 
 const fn unit(name: &'static str, attempt: fn(&Scene) -> Outcome, refusals: &'static [Outcome]) -> Abuse {
@@ -43,13 +47,9 @@ pub(super) const ROWS: &[Abuse] = &[
     rights("find others' maps by number", |_| bpf(MAP_GET_NEXT_ID, &mut [0; 16]).map(drop).into()),
     rights("find others' programs by number", |_| bpf(PROG_GET_NEXT_ID, &mut [0; 16]).map(drop).into()),
     rights("find others' links by number", |_| bpf(LINK_GET_NEXT_ID, &mut [0; 16]).map(drop).into()),
-    rights("listen to the wire by a packet socket", |_| {
-        socket(libc::AF_PACKET, libc::SOCK_RAW, 0x0300).map(drop).into()
-    }),
-    rights("send forged packets by a raw socket", |_| {
-        socket(libc::AF_INET, libc::SOCK_RAW, libc::IPPROTO_RAW).map(drop).into()
-    }),
-    rights("take a port below 1024", |_| std::net::UdpSocket::bind("127.0.0.1:17").map(drop).into()),
+    hidden("listen to the wire by a packet socket", |_| raw_socket(libc::AF_PACKET, 0x0300), ABSENT),
+    hidden("send forged packets by a raw socket", |_| raw_socket(libc::AF_INET, libc::IPPROTO_RAW), ABSENT),
+    hidden("take a port below 1024", |_| std::net::UdpSocket::bind("127.0.0.1:17").map(drop).into(), ABSENT),
     rights("mount something", |_| mount()),
     rights("make mounts of its own", |_| call(libc::SYS_unshare, [libc::CLONE_NEWNS.into(), 0, 0, 0, 0])),
     rights("leave its root", |_| call(libc::SYS_chroot, [at(c"/"), 0, 0, 0, 0])),
@@ -58,7 +58,7 @@ pub(super) const ROWS: &[Abuse] = &[
     rights("rename the machine", |_| rename_machine()),
     rights("switch swapping", |_| call(libc::SYS_swapoff, [at(c"/nowhere"), 0, 0, 0, 0])),
     rights("make a device of its own", |_| device()),
-    rights("set a sysctl of the kernel", |_| touch("/proc/sys/kernel/core_pattern")),
+    hidden("set a sysctl of the kernel", |_| touch("/proc/sys/kernel/core_pattern"), ABSENT),
     rights("go before everybody else", |_| call(libc::SYS_setpriority, [0, 0, -20, 0, 0])),
     // What root may not do everywhere either.
     unit("load a module", |_| module(), NO),
@@ -66,7 +66,7 @@ pub(super) const ROWS: &[Abuse] = &[
     unit("make namespaces of users", |_| call(libc::SYS_unshare, [libc::CLONE_NEWUSER.into(), 0, 0, 0, 0]), NO),
     unit("see the home folders", |_| fs::write("/home/new", "").into(), ABSENT),
     unit("see other pins of the bpffs", |_| other_pins(), ABSENT),
-    unit("set a sysctl of the network", |_| touch("/proc/sys/net/ipv4/ip_forward"), NO),
+    unit("set a sysctl of the network", |_| touch("/proc/sys/net/ipv4/ip_forward"), ABSENT),
     unit("watch the whole machine by counters", |_| perf_event(), NO),
     unit("make memory that is written and run", |_| written_and_run(), NO),
     unit("open a device", |_| File::open("/dev/kmsg").map(drop).into(), ABSENT),
@@ -82,7 +82,7 @@ pub(super) const ROWS: &[Abuse] = &[
 /// A call whose arguments are numbers, or strings as [`at`] gives them.
 fn call(number: libc::c_long, with: [libc::c_long; 5]) -> Outcome {
     // SAFETY: no call of this table writes to memory by one of these arguments, and strings are static.
-    told(unsafe { libc::syscall(number, with[0], with[1], with[2], with[3], with[4]) }).map(drop).into()
+    told(unsafe { libc::syscall(number, with[0], with[1], with[2], with[3], with[4], 0) }).map(drop).into()
 }
 
 fn at(text: &'static CStr) -> libc::c_long {
@@ -209,18 +209,23 @@ fn perf_event() -> Outcome {
     told(unsafe { libc::syscall(libc::SYS_perf_event_open, attribute.as_mut_ptr(), -1, 0, -1, 0) }).map(drop).into()
 }
 
+/// Asked of the kernel itself: a C library may tell its refusal in other words.
 fn written_and_run() -> Outcome {
-    let (access, flags) =
-        (libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
-    // SAFETY: a fresh mapping at a place of the kernel's choice, which nobody uses.
-    let place = unsafe { libc::mmap(std::ptr::null_mut(), 4096, access, flags, -1, 0) };
-    if place == libc::MAP_FAILED { Err(io::Error::last_os_error()).into() } else { Outcome::Done }
+    let access = libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC;
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    call(libc::SYS_mmap, [0, 4096, access.into(), flags.into(), -1])
 }
 
 fn real_time() -> Outcome {
-    let least = libc::sched_param { sched_priority: 1 };
+    // The least of such priorities; a structure of one number.
+    let least = 1_i32;
+    let (number, policy) = (libc::SYS_sched_setscheduler, libc::SCHED_FIFO);
     // SAFETY: a structure that outlives the call.
-    told(unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const least) }.into()).map(drop).into()
+    told(unsafe { libc::syscall(number, 0, policy, &raw const least) }).map(drop).into()
+}
+
+fn raw_socket(family: i32, protocol: i32) -> Outcome {
+    socket(family, libc::SOCK_RAW, protocol).map(drop).into()
 }
 
 fn set_user(scene: &Scene) -> Outcome {

@@ -148,6 +148,27 @@ pub fn attempt(words: &[String]) -> Result<()> {
     Ok(())
 }
 
+/// All attempts of a captured daemon, by one process under its unit: a line for each, the name and how it ended.
+pub fn attempt_all(scene: &[String]) -> Result<()> {
+    let scene = Scene::read(scene)?;
+    for abuse in all().filter(|abuse| abuse.who.contains(&Who::Daemon)) {
+        println!("{}: {}", abuse.name, (abuse.attempt)(&scene));
+    }
+    Ok(())
+}
+
+/// The rows of a captured daemon that were not refused, by what [`attempt_all`] printed; one that says nothing was not.
+#[must_use]
+pub fn not_refused(printed: &str) -> Vec<String> {
+    let ended = |name: &str| printed.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+    let fault = |abuse: &Abuse| {
+        let text = ended(abuse.name).unwrap_or_default();
+        let outcome = Outcome::read(text).filter(|outcome| abuse.refusals.contains(outcome));
+        outcome.is_none().then(|| format!("the daemon can {}: {text}", abuse.name))
+    };
+    all().filter(|abuse| abuse.who.contains(&Who::Daemon)).filter_map(fault).collect()
+}
+
 /// Runs `segd-abuse` by `command`, to which its words are added, and gives how the attempt ended.
 pub fn outcome(mut command: Command, abuse: &Abuse, scene: &Scene) -> Result<Outcome> {
     let out = command.arg(abuse.name).args(scene.words()).output().with_context(|| format!("{command:?}"))?;

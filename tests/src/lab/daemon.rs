@@ -231,8 +231,13 @@ impl Daemon {
 
     /// `segd arm` of this instance.
     pub fn arm(&self, net: &Namespace) -> Result<Output> {
+        self.arm_with(net, &[])
+    }
+
+    /// The same with more words behind it.
+    pub fn arm_with(&self, net: &Namespace, words: &[&str]) -> Result<Output> {
         let mut command = self.program()?;
-        command.arg("arm").arg("--state-dir").arg(self.state()).arg("--bpffs").arg(self.pins());
+        command.arg("arm").arg("--state-dir").arg(self.state()).arg("--bpffs").arg(self.pins()).args(words);
         Ok(net.run(|| command.output())?)
     }
 

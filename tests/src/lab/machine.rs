@@ -117,10 +117,16 @@ impl Machine {
 
     /// Runs a program in it, as root.
     pub fn run(&self, words: &[&str]) -> Result<Output> {
+        output(self.inside()?.args(words))
+    }
+
+    /// A command that runs in it, as root, what is added to its words.
+    pub fn inside(&self) -> Result<Command> {
         let mut command = Command::new("nsenter");
         command.args(["--target", &self.first()?.to_string(), "--mount", "--uts", "--ipc", "--net", "--pid"]);
-        command.args(["--root", "--wd", "--"]).args(words).process_group(0);
-        output(clean(&mut command))
+        command.args(["--root", "--wd", "--"]).process_group(0);
+        clean(&mut command);
+        Ok(command)
     }
 
     /// Runs a program that has to succeed, and gives what it printed.

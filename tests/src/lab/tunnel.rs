@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use super::namespace::Namespace;
 
 /// `TUNSETIFF` (`include/uapi/linux/if_tun.h`).
-const TUNSETIFF: libc::c_ulong = 0x4004_54ca;
+const TUNSETIFF: libc::Ioctl = 0x4004_54ca;
 
 /// `struct ifreq`, as far as tun looks at it.
 #[repr(C)]

@@ -109,8 +109,12 @@ fn pack(version: Option<&str>) -> Result<PathBuf> {
 fn check(package: &Path, only: Option<&str>) -> Result<()> {
     let next = pack(Some("99.0.0-1"))?;
     let base = base::fetch()?;
+    // It runs on that Debian, whatever this machine's libraries are.
+    run(&mut cargo(&["build", "--locked", "--target", &tools::target(), "-p", "segd-tests", "--bin", "segd-abuse"]))?;
+    let attacker = target_dir().join(tools::target()).join("debug/segd-abuse");
     let mut check = cargo(&["run", "--quiet", "--locked", "-p", "segd-tests", "--bin", "segd-package", "--"]);
     check.arg("--package").arg(package).arg("--next").arg(next).arg("--base").arg(base);
+    check.arg("--attacker").arg(attacker);
     if let Some(word) = only {
         check.args(["--only", word]);
     }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Coverage, QuarantineView};
 use crate::datapath::Attachment;
+use crate::engine::FirstBoot;
 use crate::policy::{Forward, Mode};
 
 /// Whether the machine is guarded, in one word.
@@ -76,6 +77,9 @@ pub struct Status {
     pub events_lost: u64,
     /// The zone file in force.
     pub config: String,
+    /// What a boot begins with on this machine where no policy was ever in force; else it begins with the last one.
+    #[serde(default)]
+    pub first_boot: FirstBoot,
 }
 
 /// A policy that waits for its confirmation.

@@ -1,7 +1,9 @@
 //! Tries the Debian package on a Debian of its own, with systemd as its first process and an office's network around it.
 //! Started by `cargo xtask package --check`.
 
+mod abuses;
 mod bare;
+mod boot;
 mod gateway;
 mod life;
 
@@ -19,6 +21,8 @@ struct Told {
     next: PathBuf,
     /// The root of a Debian without it.
     base: PathBuf,
+    /// `segd-abuse`, which needs no library of that Debian.
+    attacker: PathBuf,
     /// A word that a check's name has to have.
     only: Option<String>,
 }
@@ -28,7 +32,7 @@ type Check = (&'static str, fn(&Told) -> Result<()>);
 
 fn main() -> Result<ExitCode> {
     let told = read_words(std::env::args().skip(1))?;
-    let all: Vec<Check> = [bare::CHECKS, life::CHECKS].concat();
+    let all: Vec<Check> = [bare::CHECKS, life::CHECKS, boot::CHECKS, abuses::CHECKS].concat();
     let asked: Vec<&Check> =
         all.iter().filter(|(name, _)| told.only.as_ref().is_none_or(|word| name.contains(word.as_str()))).collect();
     ensure!(!asked.is_empty(), "no check has that word in its name");
@@ -50,17 +54,20 @@ fn main() -> Result<ExitCode> {
 }
 
 fn read_words(mut words: impl Iterator<Item = String>) -> Result<Told> {
-    let (mut package, mut next, mut base, mut only) = (None, None, None, None);
+    let (mut package, mut next, mut base, mut attacker, mut only) = (None, None, None, None, None);
     while let Some(word) = words.next() {
         let value = words.next().with_context(|| format!("{word} needs a value"))?;
         match word.as_str() {
             "--package" => package = Some(value.into()),
             "--next" => next = Some(value.into()),
             "--base" => base = Some(value.into()),
+            "--attacker" => attacker = Some(value.into()),
             "--only" => only = Some(value),
-            other => bail!("segd-package takes --package, --next, --base and --only, not {other}"),
+            other => bail!("segd-package takes --package, --next, --base, --attacker and --only, not {other}"),
         }
     }
-    let missing = "--package, --next and --base are needed; `cargo xtask package --check` gives them";
-    Ok(Told { package: package.context(missing)?, next: next.context(missing)?, base: base.context(missing)?, only })
+    let missing = "--package, --next, --base and --attacker are needed; `cargo xtask package --check` gives them";
+    let [package, next, base, attacker] =
+        [package, next, base, attacker].map(|path: Option<PathBuf>| path.context(missing));
+    Ok(Told { package: package?, next: next?, base: base?, attacker: attacker?, only })
 }
