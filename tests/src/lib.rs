@@ -2,8 +2,9 @@
 //!
 //! `model` says what must become of a packet, `oracle` asks the loaded programs and compares, `delivery` plays captures at
 //! machines with and without a guard. `abuse` is the table of what must not be possible. `docs` types what the pages of docs/
-//! say. `loader` plays mutated zone files to the loader. `packet` builds frames, `rows` is the table of odd ones, `lab` builds
-//! networks with the real daemon in their middle. Nothing of the product may depend on this crate.
+//! say. `loader` plays mutated zone files to the loader. `soak` is what goes on for long under load. `packet` builds frames,
+//! `rows` is the table of odd ones, `lab` builds networks with the real daemon in their middle. Nothing of the product may
+//! depend on this crate.
 
 pub mod abuse;
 pub mod delivery;
@@ -14,3 +15,4 @@ pub mod model;
 pub mod oracle;
 pub mod packet;
 pub mod rows;
+pub mod soak;

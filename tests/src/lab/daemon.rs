@@ -35,12 +35,14 @@ pub struct Daemon {
     child: Option<Child>,
     /// Whom it runs as, with the service's capabilities; root with all of them if none.
     user: Option<u32>,
+    /// Another build of `segd`, if it is not the one beside the tests.
+    build: Option<PathBuf>,
 }
 
 impl Daemon {
     /// Lays out the directories with this zone file; nothing runs yet.
     pub fn new(zones: &str) -> Result<Self> {
-        let daemon = Self { scratch: Scratch::new()?, child: None, user: None };
+        let daemon = Self { scratch: Scratch::new()?, child: None, user: None, build: None };
         fs::create_dir_all(daemon.config().parent().context("the zone file stands in a directory")?)?;
         daemon.write_zones(zones)?;
         Ok(daemon)
@@ -90,8 +92,30 @@ impl Daemon {
         Ok(())
     }
 
+    /// Puts another zone file in place, makes the daemon that runs in `net` read it, and waits until it is in force.
+    pub fn reload_to(&self, net: &Namespace, zones: &str) -> Result<()> {
+        let generation = || self.metrics(net).map(|metrics| metrics.sum("segd_policy_generation", &[]));
+        let before = generation()?;
+        self.write_zones(zones)?;
+        self.reload()?;
+        let applied = until(Duration::from_secs(5), || generation().is_ok_and(|now| now > before));
+        ensure!(applied, "the daemon did not take the new zone file; it said:\n{}", self.log());
+        Ok(())
+    }
+
+    /// From its next start on it is this build.
+    pub fn becomes(&mut self, build: &Path) {
+        self.build = Some(build.to_owned());
+    }
+
     /// Starts it in `net` and waits until it says that it is ready.
     pub fn start(&mut self, net: &Namespace) -> Result<()> {
+        let ready = self.begin(net)?;
+        self.wait_until_ready(&ready)
+    }
+
+    /// Starts it in `net`, and waits for nothing; the socket hears when it is ready.
+    pub fn begin(&mut self, net: &Namespace) -> Result<UnixDatagram> {
         ensure!(self.child.is_none(), "the daemon runs already");
         let notify = self.scratch.path("notify.sock");
         // A socket of an earlier start is in the way.
@@ -106,7 +130,7 @@ impl Daemon {
         let child = net.run(|| command.spawn()).with_context(|| format!("could not start {command:?}"))?;
         fs::write(self.scratch.path("segd.pid"), child.id().to_string())?;
         self.child = Some(child);
-        self.wait_until_ready(&ready)
+        Ok(ready)
     }
 
     /// Runs it to its end: for a start that has to be refused.
@@ -213,7 +237,8 @@ impl Daemon {
 
     /// `segd`, as whom it runs.
     fn program(&self) -> Result<Command> {
-        let Some(user) = self.user else { return Ok(Command::new(binary("segd")?)) };
+        let build = self.build.as_ref().map_or_else(|| binary("segd"), |build| Ok(build.clone()))?;
+        let Some(user) = self.user else { return Ok(Command::new(build)) };
         // The machine need not have the groups: this process, and no other, sees them.
         let mut command = Command::new("unshare");
         command

@@ -1,6 +1,7 @@
 //! A raw socket on one interface: sends frames as they are, hears every frame that arrives or leaves.
 
 use std::io::{self, Read};
+use std::os::fd::AsRawFd as _;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -28,6 +29,29 @@ impl Port {
     /// Sends a frame.
     pub fn send(&self, frame: &[u8]) -> io::Result<()> {
         self.socket.send(frame).map(drop)
+    }
+
+    /// Sends many with one call, in their order, and gives how many the kernel took.
+    pub fn send_many(&self, frames: &[Vec<u8>]) -> io::Result<usize> {
+        let mut parts: Vec<_> = frames
+            .iter()
+            .map(|frame| libc::iovec { iov_base: frame.as_ptr().cast_mut().cast(), iov_len: frame.len() })
+            .collect();
+        let mut messages: Vec<_> = parts
+            .iter_mut()
+            .map(|part| {
+                // SAFETY: pointers and numbers, for which zeros are valid: no address, no control data.
+                let mut message: libc::mmsghdr = unsafe { std::mem::zeroed() };
+                (message.msg_hdr.msg_iov, message.msg_hdr.msg_iovlen) = (part, 1);
+                message
+            })
+            .collect();
+        // SAFETY: every message names one part, and that a frame; all outlive the call, which writes lengths into the
+        // messages only.
+        let taken = unsafe {
+            libc::sendmmsg(self.socket.as_raw_fd(), messages.as_mut_ptr(), messages.len() as u32, libc::MSG_DONTWAIT)
+        };
+        usize::try_from(taken).map_err(|_| io::Error::last_os_error())
     }
 
     /// Waits for a frame that contains `marker`, and gives it.

@@ -21,6 +21,12 @@ impl<'a> Watch<'a> {
         Ok(Self(net))
     }
 
+    /// The one that was made before in this namespace.
+    #[must_use]
+    pub const fn of(net: &'a Namespace) -> Self {
+        Self(net)
+    }
+
     /// How many packets of that came.
     pub fn leaked(&self) -> Result<u64> {
         let said = self.0.command("nft", &["-j", "list", "counter", "inet", "watch", "leaked"])?;
