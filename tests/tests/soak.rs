@@ -1,20 +1,35 @@
 //! What `cargo xtask soak` plays for hours, a dozen rounds of each: nothing forbidden passes, and what is allowed goes on.
 
 use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use segd_tests::needs_root;
-use segd_tests::soak::{Figures, swaps};
+use segd_tests::soak::{Figures, Ground, hotplug, kills, lockouts, restarts, swaps, upgrades};
 
 /// One flood at a time: two would share the machine, and neither would be one.
 static ALONE: Mutex<()> = Mutex::new(());
 
-/// Plays a scenario, and looks at what every one has to give.
-fn plays(scenario: impl FnOnce(&mut dyn FnMut(u64)) -> Result<Figures>) -> Result<Figures> {
+/// Another one each time, unless `SEGD_SEED` names it.
+fn seed() -> u64 {
+    let told = std::env::var("SEGD_SEED").ok().and_then(|word| word.parse().ok());
+    let seed = told.unwrap_or_else(|| {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        since.map_or(1, |since| since.as_micros() as u64)
+    });
+    println!("seed {seed}");
+    seed
+}
+
+/// Plays so many rounds of a scenario, and looks at what every one has to give.
+fn plays(rounds: u64, scenario: impl FnOnce(&mut dyn FnMut(u64)) -> Result<Figures>) -> Result<Figures> {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let figures = scenario(&mut |_| {})?;
+    let mut told = 0;
+    let figures = scenario(&mut |round| told = round)?;
     println!("{figures}");
     assert_eq!(figures.leaked, 0, "{figures}");
+    assert_eq!((figures.rounds, told), (rounds, rounds), "{figures}");
     assert!(figures.rate() > 50_000, "that is no load: {figures}");
     assert!(figures.datagrams.sent > 100 && figures.session.sent > 100, "nobody talked: {figures}");
     Ok(figures)
@@ -23,7 +38,66 @@ fn plays(scenario: impl FnOnce(&mut dyn FnMut(u64)) -> Result<Figures>) -> Resul
 #[test]
 fn policies_change_under_load_and_nothing_forbidden_passes() -> Result<()> {
     needs_root!();
-    let figures = plays(|progress| swaps(12, progress))?;
-    assert_eq!(figures.rounds, 12);
+    plays(12, |progress| swaps(12, progress)).map(drop)
+}
+
+#[test]
+fn daemons_and_their_programs_follow_each_other_under_load_and_nothing_forbidden_passes() -> Result<()> {
+    needs_root!();
+    plays(3, |progress| restarts(3, seed(), progress)).map(drop)
+}
+
+#[test]
+fn daemons_are_killed_in_the_middle_of_their_work_and_nothing_forbidden_passes() -> Result<()> {
+    needs_root!();
+    plays(6, |progress| kills(6, seed(), progress)).map(drop)
+}
+
+#[test]
+fn a_build_with_another_layout_takes_over_and_nothing_forbidden_passes() -> Result<()> {
+    needs_root!();
+    plays(3, |progress| upgrades(3, seed(), None, progress)).map(drop)
+}
+
+#[test]
+fn interfaces_appear_with_a_flood_of_their_own_and_nothing_forbidden_passes() -> Result<()> {
+    needs_root!();
+    let figures = plays(12, |progress| hotplug(12, progress))?;
+    assert!(figures.sent > 1000, "those that appeared have sent: {figures}");
+    Ok(())
+}
+
+/// What all of these assert would hold on a ground that counts nothing.
+#[test]
+fn a_moment_without_programs_is_counted_as_a_leak() -> Result<()> {
+    needs_root!();
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut ground = Ground::new()?;
+    let figures = ground.under_load(
+        3,
+        |lab, number| {
+            thread::sleep(Duration::from_millis(50));
+            if number == 1 {
+                lab.daemon.terminate()?;
+                ensure!(lab.daemon.unload(&lab.office.gateway)?.status.success(), "it does not unload");
+                lab.start()?;
+            }
+            Ok(0)
+        },
+        &mut |_| {},
+    )?;
+    assert!(figures.leaked > 100, "{figures}");
+    assert_eq!(figures.rounds, 2, "it ends with the round that leaked: {figures}");
+    Ok(())
+}
+
+#[test]
+fn whoever_locks_itself_out_by_ssh_is_back_in_time_with_segd_dead_too() -> Result<()> {
+    needs_root!();
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let all = lockouts(6, seed(), &mut |_| {})?;
+    println!("{all}");
+    assert_eq!((all.rounds, all.killed), (6, 3), "{all}");
+    assert!(all.longest_closed > Duration::from_secs(1), "nobody was locked out: {all}");
     Ok(())
 }

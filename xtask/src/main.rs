@@ -4,6 +4,7 @@
 
 mod bench;
 mod command;
+mod copy;
 mod delivery;
 mod demo;
 mod differential;
@@ -14,6 +15,7 @@ mod loader;
 mod mutants;
 mod package;
 mod setup;
+mod soak;
 mod test;
 mod vm;
 
@@ -85,6 +87,9 @@ enum Verb {
         #[arg(long)]
         case: Option<u64>,
     },
+    /// Let policies, programs, builds and interfaces change and daemons die under load, for hours
+    #[command(after_help = SOAK_EXAMPLES)]
+    Soak(soak::Options),
     /// Measure the packet path, gateways and a large policy, and write BENCHMARKS.md
     Bench {
         /// Run less, and write nothing
@@ -110,6 +115,12 @@ Examples:
   cargo xtask vm --kernel 6.1 --kernel newest  these two
   cargo xtask vm --prove                       is a guest that fails, panics or hangs noticed?
   cargo xtask vm --record                      take over what the verifiers count now";
+
+const SOAK_EXAMPLES: &str = "\
+Examples:
+  cargo xtask soak                            the full counts; takes hours
+  cargo xtask soak --swaps 1000 --kills 100   only these, as often as said
+  cargo xtask soak --lockouts 20 --seed 7     the same twenty policies again";
 
 const MUTANTS_EXAMPLES: &str = "\
 Examples:
@@ -141,6 +152,7 @@ fn run(verb: &Verb) -> Result<()> {
         }
         Verb::Delivery(options) => delivery::run_delivery(options),
         Verb::Loader { files, seed, case } => loader::run_loader(files, *seed, *case),
+        Verb::Soak(options) => soak::run_soak(options),
         Verb::Bench { quick, only_gateway } => bench::run_bench(*quick, *only_gateway),
         Verb::Vm(options) => vm::run_vm(options),
         Verb::Package(options) => package::run_package(options),

@@ -16,13 +16,15 @@ use crate::ebpf_toolchain::{LLVM_MAJOR, Missing, Toolchain, on_path};
 const BPF_LINKER: &str = "0.13.0";
 
 /// Programs that the tests and the demo call, and the Debian packages they are in.
-const PROGRAMS: [(&str, &str); 8] = [
+const PROGRAMS: [(&str, &str); 10] = [
     ("cc", "build-essential"),
     ("curl", "curl"),
     ("ethtool", "ethtool"),
     ("ip", "iproute2"),
     ("nft", "nftables"),
     ("ping", "iputils-ping"),
+    ("ssh", "openssh-client"),
+    ("sshd", "openssh-server"),
     ("udhcpc", "udhcpc"),
     ("udhcpd", "udhcpd"),
 ];

@@ -113,6 +113,18 @@ impl Folders {
         Ok(())
     }
 
+    /// Removes what builds with other layouts left, once nothing attached uses it any more. If such a build comes back it must
+    /// not find a policy of long ago, and put that in force until it has read the zone file.
+    pub(super) fn only_this_layout(&self) -> Result<(), DatapathError> {
+        let own = [self.current(), self.next(), self.old()];
+        for entry in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
+            if entry.file_name().to_string_lossy().starts_with("maps_") && !own.contains(&entry.path()) {
+                remove(&entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
     /// Removes every set. Returns what they were.
     pub(super) fn remove_all(dir: &Path) -> Result<Vec<String>, DatapathError> {
         let mut gone = Vec::new();
@@ -207,6 +219,14 @@ mod tests {
         fs::write(pins.folders.begin().unwrap().join("CONTROL"), "newer").unwrap();
         pins.folders.abandon().unwrap();
         assert_eq!(pins.found(), ["new", "-", "-"]);
+    }
+
+    #[test]
+    fn a_set_with_another_layout_goes_and_those_of_this_one_stay() {
+        let pins = Pins::with(&[("", "new"), ("_old", "old"), ("7", "of long ago"), ("7_next", "half")]);
+        pins.folders.only_this_layout().unwrap();
+        assert_eq!(pins.found(), ["new", "-", "old"]);
+        assert!(!pins.folders.named("7").exists() && !pins.folders.named("7_next").exists());
     }
 
     #[test]

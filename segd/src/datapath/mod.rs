@@ -219,6 +219,7 @@ impl Datapath {
     fn leave(&mut self) -> Result<(), DatapathError> {
         self.attached.take_over(&mut self.set)?;
         self.folders.only_call(&self.set.called)?;
+        self.folders.only_this_layout()?;
         let (current, old) = (self.folders.current(), self.folders.old());
         if old.exists() {
             wait_for_programs().map_err(|source| DatapathError::system("wait for running programs", source))?;

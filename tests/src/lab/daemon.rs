@@ -114,7 +114,7 @@ impl Daemon {
         self.wait_until_ready(&ready)
     }
 
-    /// Starts it in `net`, and waits for nothing; the socket hears when it is ready.
+    /// Starts it in `net`, and waits for nothing. The socket hears when it is ready.
     pub fn begin(&mut self, net: &Namespace) -> Result<UnixDatagram> {
         ensure!(self.child.is_none(), "the daemon runs already");
         let notify = self.scratch.path("notify.sock");

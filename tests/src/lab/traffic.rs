@@ -99,6 +99,13 @@ impl Host {
         Ok(Session(stream))
     }
 
+    /// Whether a TCP connection opens at once, without a second SYN.
+    #[must_use]
+    pub fn tries(&self, to: IpAddr, port: u16) -> bool {
+        let moment = Duration::from_millis(150);
+        self.net.run(|| TcpStream::connect_timeout(&(to, port).into(), moment)).is_ok()
+    }
+
     /// Whether an echo server answers over TCP.
     #[must_use]
     pub fn reaches_tcp(&self, to: IpAddr, port: u16) -> bool {

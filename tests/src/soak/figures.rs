@@ -12,7 +12,9 @@ use super::stream::Carried;
 pub struct Figures {
     /// How often it was done.
     pub rounds: u64,
-    /// Forbidden packets that were sent meanwhile.
+    /// Forbidden packets of the flood.
+    pub flooded: u64,
+    /// Those that a round sent beside it.
     pub sent: u64,
     /// How many of them came through.
     pub leaked: u64,
@@ -25,23 +27,23 @@ pub struct Figures {
 }
 
 impl Figures {
-    /// Forbidden packets a second.
+    /// Forbidden packets of the flood a second.
     #[must_use]
     pub fn rate(&self) -> u64 {
         let millis = u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX).max(1);
-        self.sent.saturating_mul(1000) / millis
+        self.flooded.saturating_mul(1000) / millis
     }
 }
 
 impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { rounds, sent, leaked, took, datagrams, session } = self;
+        let Self { rounds, flooded, sent, leaked, took, datagrams, session } = self;
         write!(
             f,
             "{} rounds in {} s; forbidden {} ({} a second), leaked {}; datagrams {datagrams}; TCP {session}",
             HumanCount(*rounds),
             took.as_secs(),
-            HumanCount(*sent),
+            HumanCount(flooded + sent),
             HumanCount(self.rate()),
             HumanCount(*leaked),
         )

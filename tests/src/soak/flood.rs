@@ -8,8 +8,6 @@ use std::time::{Duration, Instant};
 
 use crate::lab::Port;
 
-/// Packets a second that are due: enough over the 100,000 that a scenario is to stand.
-const RATE: u64 = 125_000;
 /// With a busy machine in between, no more than this is made up for at a time.
 const BEHIND: Duration = Duration::from_millis(500);
 /// Frames of one call.
@@ -25,13 +23,13 @@ pub struct Flood {
 }
 
 impl Flood {
-    /// Sends these frames from these interfaces, all of them again and again.
+    /// Sends these frames from these interfaces, all of them again and again, `rate` a second.
     #[must_use]
-    pub fn start(sources: Vec<(Port, Vec<Vec<u8>>)>) -> Self {
+    pub fn start(rate: u64, sources: Vec<(Port, Vec<Vec<u8>>)>) -> Self {
         let (over, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let sender = thread::spawn({
             let (over, sent) = (Arc::clone(&over), Arc::clone(&sent));
-            move || flood(&sources, &over, &sent)
+            move || flood(rate, &sources, &over, &sent)
         });
         Self { over, sent, sender: Some(sender) }
     }
@@ -64,15 +62,15 @@ impl Drop for Flood {
     }
 }
 
-fn flood(sources: &[(Port, Vec<Vec<u8>>)], over: &AtomicBool, sent: &AtomicU64) {
+fn flood(rate: u64, sources: &[(Port, Vec<Vec<u8>>)], over: &AtomicBool, sent: &AtomicU64) {
     let (mut began, mut due) = (Instant::now(), 0);
     let mut batches =
         sources.iter().flat_map(|(port, frames)| frames.chunks(BATCH).map(move |some| (port, some))).cycle();
     while !over.load(Ordering::Relaxed) {
-        if began.elapsed() > time_of(due) + BEHIND {
+        if began.elapsed() > time_of(due, rate) + BEHIND {
             (began, due) = (Instant::now(), 0);
         }
-        if time_of(due) > began.elapsed() {
+        if time_of(due, rate) > began.elapsed() {
             thread::sleep(REST);
             continue;
         }
@@ -84,6 +82,6 @@ fn flood(sources: &[(Port, Vec<Vec<u8>>)], over: &AtomicBool, sent: &AtomicU64) 
 }
 
 /// When so many packets have to be out.
-fn time_of(packets: u64) -> Duration {
-    Duration::from_nanos(packets * (1_000_000_000 / RATE))
+fn time_of(packets: u64, rate: u64) -> Duration {
+    Duration::from_nanos(packets * (1_000_000_000 / rate))
 }

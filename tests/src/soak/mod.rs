@@ -8,10 +8,13 @@ mod figures;
 mod flood;
 mod ground;
 mod life;
+mod lockout;
+mod remote;
 mod stream;
 
 pub use figures::Figures;
 pub use flood::Flood;
 pub use ground::Ground;
-pub use life::swaps;
+pub use life::{hotplug, kills, restarts, swaps, upgrades};
+pub use lockout::{Lockouts, lockouts};
 pub use stream::{Carried, Stream};

@@ -59,6 +59,8 @@ impl Stream {
         let there = to.net.run(|| UdpSocket::bind((to.v4(), port))).context("could not bind the receiver")?;
         let here = from.net.run(|| UdpSocket::bind((from.v4(), 0))).context("could not bind the sender")?;
         here.connect((to.v4(), port))?;
+        // What others get through to this port is counted as theirs.
+        there.connect(here.local_addr()?)?;
         there.set_read_timeout(Some(Duration::from_millis(50)))?;
         let (over, began) = (Arc::new(AtomicBool::new(false)), Instant::now());
         let sender = thread::spawn({

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
-use super::copy::Copy;
 use super::stop;
+use crate::copy::Copy;
 
 /// What is asked when nobody that was named has caught the bug: first what needs no kernel, then the labs, of which each
 /// test makes a network of its own.

@@ -1,7 +1,6 @@
 //! Are the tests any good? Bugs that a reviewer may miss are put into a copy of the tree, one at a time, and the tests have
 //! to notice each. It must never touch the user's own tree.
 
-mod copy;
 mod hunt;
 mod patch;
 mod report;
@@ -15,8 +14,8 @@ use anyhow::{Result, bail, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
+use crate::copy::Copy;
 use crate::setup;
-use copy::Copy;
 use hunt::Fate;
 use patch::Mutant;
 use report::Row;
@@ -108,7 +107,7 @@ fn list(mutants: &[Mutant], output: Output) {
 }
 
 fn hunt_all(mutants: Vec<Mutant>, quick: bool, progress: &ProgressBar) -> Result<Vec<Row>> {
-    let copy = Copy::new()?;
+    let copy = Copy::new("mutants")?;
     let show = |line: &str| progress.set_message(line.to_owned());
     tell(progress, "building the tree without a bug, and running the tests that are to catch one");
     for words in mutants.iter().flat_map(|mutant| &mutant.hunts).collect::<BTreeSet<_>>() {

@@ -1,5 +1,5 @@
-//! A copy of the tree that bugs are put into: the user's own is never touched. What was built stays, so that the next run
-//! need not begin anew.
+//! A copy of the tree that is changed: the user's own is never touched. What was built stays, so that the next run need not
+//! begin anew.
 
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;
@@ -11,19 +11,20 @@ use anyhow::{Context, Result, ensure};
 use crate::command::{cargo, root, target_dir};
 
 /// The copy; gone when this drops.
-pub(super) struct Copy {
+pub(crate) struct Copy {
     folder: PathBuf,
     _lock: File,
 }
 
 impl Copy {
     /// Copies what git tracks, and what it would: edits that nobody has committed are a part of it. Every file is new, so
-    /// that nothing of what an earlier bug left among the built things is taken for up to date.
-    pub(super) fn new() -> Result<Self> {
-        let home = target_dir().join("mutants");
+    /// that nothing of what an earlier change left among the built things is taken for up to date. `verb`: of the xtask that
+    /// it is for; each has its own copy.
+    pub(crate) fn new(verb: &str) -> Result<Self> {
+        let home = target_dir().join(verb);
         let made = || format!("could not make {}", home.display());
         fs::create_dir_all(&home).with_context(made)?;
-        let lock = lock(&home)?;
+        let lock = lock(&home, verb)?;
         let folder = home.join("tree");
         clear(&folder)?;
         let copy = Self { folder, _lock: lock };
@@ -39,12 +40,12 @@ impl Copy {
         Ok(copy)
     }
 
-    pub(super) fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }
 
     /// Cargo in the copy, with a place of its own to build to.
-    pub(super) fn cargo(&self, words: &[&str]) -> Command {
+    pub(crate) fn cargo(&self, words: &[&str]) -> Command {
         let mut command = cargo(words);
         command.current_dir(&self.folder).env("CARGO_TARGET_DIR", self.folder.with_file_name("target"));
         command
@@ -59,12 +60,12 @@ impl Drop for Copy {
     }
 }
 
-/// Two runs at once would put bugs into each other's tree.
-fn lock(home: &Path) -> Result<File> {
+/// Two runs at once would change each other's tree.
+fn lock(home: &Path, verb: &str) -> Result<File> {
     let file = File::open(home).with_context(|| format!("could not open {}", home.display()))?;
     // SAFETY: the descriptor is open for the whole call; `flock` reads and writes no memory of ours.
     let taken = unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0;
-    ensure!(taken, "another `cargo xtask mutants` works in {}; wait for it, or end it", home.display());
+    ensure!(taken, "another `cargo xtask {verb}` works in {}; wait for it, or end it", home.display());
     Ok(file)
 }
 

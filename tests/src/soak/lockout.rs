@@ -1,0 +1,133 @@
+//! An admin at a desk who applies, over ssh, a policy that locks the desk out: the old policy has to be back in time, and the
+//! session with it, with segd alive and with segd killed.
+
+use std::fmt;
+use std::fs;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use indicatif::HumanCount;
+
+use super::remote::Remote;
+use crate::lab::{Lab, Zones, binary, is_silence, until};
+use crate::oracle::Random;
+
+/// What the caller gives itself to confirm.
+const TRIAL: Duration = Duration::from_secs(2);
+/// How much later the old policy may be back: a tick of the kernel, and the time that a new connection and this program take.
+const GRACE: Duration = Duration::from_millis(800);
+/// TCP doubles its pauses while nobody answers: what it sent as the trial began is sent again no later than after as long
+/// again as the trial took. Until then a session that could go on says nothing.
+const RESENT: Duration = Duration::from_millis(2800);
+const SOON: Duration = Duration::from_secs(15);
+
+/// What came of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lockouts {
+    /// How often the caller locked itself out.
+    pub rounds: u64,
+    /// How often segd was killed then.
+    pub killed: u64,
+    /// From the lock-out until a new connection passes again, at the most.
+    pub longest_closed: Duration,
+    /// From the lock-out until the session answers, at the most.
+    pub longest_silence: Duration,
+}
+
+impl fmt::Display for Lockouts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { rounds, killed, longest_closed, longest_silence } = self;
+        write!(
+            f,
+            "{} policies that lock the caller out for {} s, segd killed in {}: the old one was back after {} ms at the most, \
+             the session after {} ms; all {rounds} came back",
+            HumanCount(*rounds),
+            TRIAL.as_secs(),
+            HumanCount(*killed),
+            longest_closed.as_millis(),
+            longest_silence.as_millis()
+        )
+    }
+}
+
+/// Locks the caller out so many times; in every second round segd is killed as soon as the policy holds.
+pub fn lockouts(rounds: u64, seed: u64, progress: &mut dyn FnMut(u64)) -> Result<Lockouts> {
+    let mut lab = Lab::enforcing(with_ssh(Zones::new()))?;
+    let (dev, address) = (&lab.office.dev, lab.office.dev.place.gateway.0.into());
+    let mut remote = Remote::log_in(&lab.office.gateway, dev, address)?;
+    let mut all = Lockouts::default();
+    for number in 0..rounds {
+        let policy = locks_out(&mut Random::new(seed, number));
+        let kill = number % 2 == 1;
+        round(&mut lab, &mut remote, &policy, number, kill, &mut all)
+            .with_context(|| format!("round {number} of seed {seed}, with\n{policy}"))?;
+        all.rounds += 1;
+        all.killed += u64::from(kill);
+        progress(all.rounds);
+    }
+    Ok(all)
+}
+
+fn round(lab: &mut Lab, remote: &mut Remote, policy: &str, number: u64, kill: bool, all: &mut Lockouts) -> Result<()> {
+    let (file, before) = (lab.daemon.config().with_file_name("new.yaml"), fs::read_to_string(lab.daemon.config())?);
+    fs::write(&file, policy)?;
+    let (segctl, socket) = (binary("segctl")?, lab.daemon.socket());
+    let (segctl, socket, file) = (segctl.display(), socket.display(), file.display());
+    let trial = TRIAL.as_secs();
+    // It would refuse a policy that cuts the session that it is called from.
+    remote.says(&format!("{segctl} --socket {socket} apply {file} --confirm {trial}s --force >/dev/null 2>&1"))?;
+    let on_trial = || lab.daemon.json(&["status"]).is_ok_and(|status| !status["pending"].is_null());
+    ensure!(until(SOON, on_trial), "the policy was not applied; segd said:\n{}", lab.daemon.log());
+    let locked_out = Instant::now();
+    if kill {
+        lab.daemon.kill()?;
+    }
+    let (dev, address) = (&lab.office.dev, lab.office.dev.place.gateway.0.into());
+    ensure!(is_silence(&dev.connects(address, 22)), "a new connection passes: the caller is not locked out");
+    let back = format!("back {number}");
+    remote.says(&format!("echo {back}"))?;
+    // Each try is a SYN of its own: one that waits repeats its own a second later.
+    ensure!(until(TRIAL + SOON, || dev.tries(address, 22)), "the old policy does not come back");
+    let closed = locked_out.elapsed();
+    ensure!(remote.hears(&back, SOON), "the session does not come back");
+    let silence = locked_out.elapsed();
+    ensure!(closed <= TRIAL + GRACE, "the old policy was back after {} ms only", closed.as_millis());
+    ensure!(silence <= TRIAL + RESENT, "the session was back after {} ms only", silence.as_millis());
+    (all.longest_closed, all.longest_silence) = (all.longest_closed.max(closed), all.longest_silence.max(silence));
+    if kill {
+        lab.start()?;
+    }
+    let is_over = || {
+        lab.daemon.json(&["status"]).is_ok_and(|status| status["pending"].is_null())
+            && fs::read_to_string(lab.daemon.config()).is_ok_and(|now| now == before)
+    };
+    ensure!(until(SOON, is_over), "the old zone file is not in its place; segd said:\n{}", lab.daemon.log());
+    Ok(())
+}
+
+fn with_ssh(zones: Zones) -> Zones {
+    zones.rule("ssh", "dev", "host", "tcp/22")
+}
+
+/// A policy by which nobody at the desk reaches the gateway's port 22, for one reason or another.
+fn locks_out(random: &mut Random) -> String {
+    const ZONES: [&str; 4] = ["accounting", "dev", "guest", "internet"];
+    let mut zones = Zones::new();
+    for number in 0..random.below(12) {
+        // Between networks only: no rule to the gateway itself.
+        let (from, to) = (*random.pick(&ZONES), *random.pick(&ZONES));
+        let services = format!("tcp/{}, udp/{}", random.between(1, 65_535), random.between(1, 65_535));
+        zones = zones.rule(&format!("r-{number}"), from, to, &services);
+    }
+    let past = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(random.between(1, 9999) as i64);
+    match random.below(7) {
+        0 => zones.to_string(),
+        1 => zones.rule("ssh", "guest", "host", "tcp/22").to_string(),
+        2 => zones.rule("ssh", "dev", "host", "tcp/2222, udp/22").to_string(),
+        3 => with_ssh(zones).until(past).to_string(),
+        4 => zones.rule("ssh", "dev", "accounting", "tcp/22").to_string(),
+        // The desk is in another zone, or seen where its zone is not.
+        5 => with_ssh(zones).to_string().replace("10.30.0.0/24", "10.30.0.128/25"),
+        _ => with_ssh(zones).to_string().replace("[lan30]", "[lan31]"),
+    }
+}
