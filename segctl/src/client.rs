@@ -13,6 +13,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use segd::api::types::Problem;
+use segd::state::boot::BootNote;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
@@ -156,7 +157,7 @@ impl Client {
         let socket = self.socket.clone();
         match said.kind() {
             io::ErrorKind::PermissionDenied => Failure::SocketClosed { socket, said },
-            _ => Failure::Unreachable { socket, said },
+            _ => Failure::Unreachable { boot: BootNote::beside(&socket), socket, said },
         }
     }
 }

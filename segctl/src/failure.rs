@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use segd::api::types::Problem;
+use segd::state::boot::BootNote;
 
 /// Exit status when the answer is no: `explain` denied, `diff` differs.
 pub(crate) const NO: u8 = 1;
@@ -25,15 +26,17 @@ pub(crate) enum Failure {
     },
     /// Nobody answers on the socket.
     #[error(
-        "the daemon does not answer on {}: {said}\n  \
-         enforcement goes on in the kernel; start the daemon with systemctl start segd",
-        socket.display()
+        "the daemon does not answer on {}: {said}\n  {}; start the daemon with systemctl start segd",
+        socket.display(),
+        boot.map_or_else(|| "enforcement goes on in the kernel".to_owned(), |boot| boot.to_string())
     )]
     Unreachable {
         /// Where it should have listened.
         socket: PathBuf,
         /// What the system said. Not a source: it stands in the text already.
         said: std::io::Error,
+        /// What the boot has noted, if no daemon ran since.
+        boot: Option<BootNote>,
     },
     /// The daemon hung up, or said what is no answer.
     #[error(
@@ -116,6 +119,7 @@ pub(crate) fn is_closed_pipe(error: &anyhow::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use segd::api::types::ProblemKind;
+    use segd::state::boot::Begun;
 
     use super::*;
 
@@ -142,13 +146,18 @@ mod tests {
 
     #[test]
     fn an_unreachable_daemon_is_told_apart_from_lost_enforcement() {
-        let failure =
-            Failure::Unreachable { socket: "/run/segd/segd.sock".into(), said: std::io::ErrorKind::NotFound.into() };
+        let unreachable = |boot| Failure::Unreachable {
+            socket: "/run/segd/segd.sock".into(),
+            said: std::io::ErrorKind::NotFound.into(),
+            boot,
+        };
         assert_eq!(
-            failure.to_string(),
+            unreachable(None).to_string(),
             "the daemon does not answer on /run/segd/segd.sock: entity not found\n  \
              enforcement goes on in the kernel; start the daemon with systemctl start segd"
         );
-        assert_eq!(failure.status(), 3);
+        assert_eq!(unreachable(None).status(), 3);
+        let open = BootNote { begun: Begun::Open, at: jiff::Timestamp::UNIX_EPOCH };
+        assert!(unreachable(Some(open)).to_string().contains("here: NOTHING is enforced; start the daemon"));
     }
 }

@@ -120,6 +120,9 @@ pub(crate) struct Check {
 /// `segd arm`
 #[derive(Debug, Args)]
 pub(crate) struct Arm {
+    /// Where to note what was put in force, for segctl to tell while no daemon runs: boot.json beside the socket
+    #[arg(long, value_name = "FILE")]
+    pub(crate) note: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) first: First,
     /// With failsafe: networks that are never blocked, with commas between

@@ -11,6 +11,7 @@ use segd::api::server::{listen, serve_control, serve_metrics};
 use segd::engine::{CheckedPolicy, Engine, FirstBoot, Folders, Machine, Started, read_policy};
 use segd::history::Who;
 use segd::interfaces::{Change, Watcher};
+use segd::state::boot::BootNote;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{interval, timeout};
@@ -46,6 +47,9 @@ pub(crate) async fn run(options: Run) -> anyhow::Result<()> {
     let signals = Signals::listen()?;
     // An address that is taken is found before the kernel is touched; answers come when there is something to tell.
     let sockets = Sockets { metrics: listen_for_metrics(metrics).await?, control: listen(&socket)? };
+    if let Err(error) = BootNote::remove(&socket) {
+        tracing::warn!("cannot remove {}: {error}", BootNote::path(&socket).display());
+    }
     let outcome = enforce(folders, policy, first.choice(), sockets, signals).await;
     if let Err(error) = std::fs::remove_file(&socket) {
         tracing::warn!("cannot remove {}: {error}", socket.display());

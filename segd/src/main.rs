@@ -1,13 +1,16 @@
 //! The daemon's entry: arguments in, an exit status out. Everything else is in the library and in `daemon`.
 
 use std::io::{ErrorKind, Write as _};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
+use jiff::Timestamp;
 use segd::config::load;
 use segd::engine::{self, Armed, StartError, Unloaded};
 use segd::interfaces::Watcher;
+use segd::state::boot::{Begun, BootNote};
 use tracing::level_filters::LevelFilter;
 
 use crate::cli::{Arm, Check, Cli, Command, Unload};
@@ -103,7 +106,11 @@ fn arm(options: &Arm) -> anyhow::Result<ExitCode> {
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let machine = runtime.block_on(async { daemon::take_stock(&mut Watcher::open()?).await })?;
-    match engine::arm(&options.state_dir, &options.bpffs, &machine, first)? {
+    let armed = engine::arm(&options.state_dir, &options.bpffs, &machine, first)?;
+    if let Some(path) = &options.note {
+        note(&armed, path);
+    }
+    match armed {
         Armed::Now { generation, enforced, open, is_first } => {
             let all = enforced + open.len();
             if is_first {
@@ -124,6 +131,20 @@ fn arm(options: &Arm) -> anyhow::Result<ExitCode> {
         ),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// That it can't be noted is told, and stops nobody.
+fn note(armed: &Armed, path: &Path) {
+    let begun = match armed {
+        Armed::Now { is_first: true, .. } => Begun::Failsafe,
+        Armed::Now { .. } => Begun::Policy,
+        Armed::Nothing => Begun::Open,
+        // Whoever put it in force has told of it.
+        Armed::Already => return,
+    };
+    if let Err(error) = (BootNote { begun, at: Timestamp::now() }).write(path) {
+        tracing::warn!("what the boot began with can't be noted: {error}");
+    }
 }
 
 fn unload(options: &Unload) -> anyhow::Result<ExitCode> {

@@ -67,14 +67,14 @@ fn armed_without_a_daemon_or_a_zone_file_the_policy_holds_and_the_daemon_adopts_
 fn a_rule_that_runs_out_after_the_boot_ends_on_time_without_a_daemon() -> Result<()> {
     needs_root!();
     let mut lab = Lab::enforcing(ledger())?;
-    let end = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(15);
+    let end = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(25);
     lab.reload(ledger().rule("brief", "dev", "accounting", "tcp/8000").until(end))?;
     lab.daemon.terminate()?;
     ensure!(lab.daemon.unload(&lab.office.gateway)?.status.success());
     arms(&lab)?;
     let _servers = (lab.office.accounting.serves_tcp(5432)?, lab.office.accounting.serves_tcp(8000)?);
     let (mut brief, mut lasting) = (session(&lab, 8000)?, session(&lab, 5432)?);
-    let ended = until(SOON + Duration::from_secs(15), || jiff::Timestamp::now() > end);
+    let ended = until(SOON + Duration::from_secs(25), || jiff::Timestamp::now() > end);
     assert!(ended);
     std::thread::sleep(Duration::from_millis(500));
     assert!(brief.says("still there?\n").is_err(), "after its time");
@@ -129,7 +129,9 @@ fn nothing_is_armed_where_no_policy_ever_was_in_force() -> Result<()> {
 fn a_machine_that_never_had_a_policy_is_closed_but_for_the_failsafe_where_that_was_chosen() -> Result<()> {
     needs_root!();
     let mut lab = Lab::prepared(ledger())?;
-    let choice = ["--first-boot", "failsafe", "--failsafe-from", "10.40.0.0/24, fd00:40::/64"];
+    let note = lab.daemon.socket().with_file_name("boot.json");
+    let note = note.to_str().unwrap_or_default();
+    let choice = ["--first-boot", "failsafe", "--failsafe-from", "10.40.0.0/24, fd00:40::/64", "--note", note];
     let out = lab.daemon.arm_with(&lab.office.gateway, &choice)?;
     let said = String::from_utf8_lossy(&out.stdout).into_owned();
     assert!(said.contains("all but the failsafe is closed on 4 of 4 interfaces"), "{said}");
@@ -140,7 +142,11 @@ fn a_machine_that_never_had_a_policy_is_closed_but_for_the_failsafe_where_that_w
         assert!(is_silence(&lab.office.dev.connects(to, 22)), "somebody else, to {to}");
         assert!(is_silence(&lab.office.dev.connects(to, 5432)), "what no policy allows yet, to {to}");
     }
+    let told = lab.daemon.segctl(&["status"])?;
+    let words = String::from_utf8_lossy(&told.stderr).into_owned();
+    assert!(told.status.code() == Some(3) && words.contains("has closed everything but the failsafe"), "{words}");
     lab.start()?;
+    assert!(!fs::exists(note)?, "from now on the daemon tells");
     assert!(lab.daemon.log().contains("taken over from an earlier daemon"), "{}", lab.daemon.log());
     assert!(lab.office.dev.reaches_tcp(lab.office.accounting.v4(), 5432), "the policy's rule");
     assert!(is_silence(&lab.office.guest.connects(lab.office.accounting.v4(), 22)), "a policy has its own failsafe");

@@ -95,6 +95,41 @@ fn the_boot_arms_with_the_same_three_capabilities() -> Result<()> {
     Ok(())
 }
 
+/// What `segd arm` says with these capabilities. It finds none of its own in /proc, so the kernel itself is asked.
+fn arms_with(lab: &Lab, capabilities: &str) -> Result<(bool, String)> {
+    let mut command = Command::new("unshare");
+    let blind = "mount --bind /dev/null /proc/$$/status && exec setpriv \"$@\"";
+    command.args(["--mount", "sh", "-c", blind, "sh", "--clear-groups", "--no-new-privs"]);
+    command.arg(format!("--reuid={SEGD}")).arg(format!("--regid={SEGD}"));
+    for set in ["inh-caps", "ambient-caps", "bounding-set"] {
+        command.arg(format!("--{set}=-all,{capabilities}"));
+    }
+    command.arg(lab.daemon.copied_program()).args(["arm", "--first-boot", "failsafe"]);
+    command.arg("--state-dir").arg(lab.daemon.state()).arg("--bpffs").arg(lab.daemon.pins());
+    let out = lab.office.gateway.run(|| command.output())?;
+    let said = format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+    Ok((out.status.success(), said))
+}
+
+#[test]
+fn each_of_the_three_capabilities_is_needed_by_the_kernels_own_word() -> Result<()> {
+    needs_root!();
+    let mut lab = Lab::prepared(ledger())?;
+    lab.daemon.run_as(SEGD)?;
+    for (capabilities, refusal) in [
+        ("+net_admin,+perfmon", "failed to create map"),
+        ("+bpf,+perfmon", "Operation not permitted"),
+        // The verifier's: it lets only who may look into the kernel keep half of a pointer.
+        ("+bpf,+net_admin", "partial copy of pointer"),
+    ] {
+        let (armed, said) = arms_with(&lab, capabilities)?;
+        assert!(!armed && said.contains(refusal), "{capabilities}: {said}");
+    }
+    let (armed, said) = arms_with(&lab, "+bpf,+net_admin,+perfmon")?;
+    assert!(armed && said.contains("on 4 of 4 interfaces"), "{said}");
+    Ok(())
+}
+
 #[test]
 fn pins_and_state_are_nobody_elses_to_read_or_write() -> Result<()> {
     needs_root!();

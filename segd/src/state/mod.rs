@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::api::types::PolicyText;
 use crate::compile::Registry;
 
+pub mod boot;
 pub mod file;
 pub mod image;
 pub mod lock;

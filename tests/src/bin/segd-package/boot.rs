@@ -74,6 +74,7 @@ fn first_boot_closed(told: &Told) -> Result<()> {
     ensure!(!gateway.office.dev.reaches_tcp(gateway.office.accounting.v4(), 22), "the failsafe is one service");
     let early = gateway.machine.journal("segd-early")?;
     ensure!(early.contains("all but the failsafe is closed on 4 of 4 interfaces"), "{early}");
+    told_without_a_daemon(&gateway, "the boot has closed everything but the failsafe")?;
     ensure!(gateway.machine.property("segd", "ActiveState")? == "inactive");
     gateway.machine.write("/etc/segd/zones.yaml", &ledger().to_string())?;
     gateway.enable()?;
@@ -81,6 +82,14 @@ fn first_boot_closed(told: &Told) -> Result<()> {
     ensure!(gateway.machine.journal("segd")?.contains("taken over from an earlier daemon"));
     ensure!(gateway.machine.command(&["segctl", "status"])?.contains("without one: closed but for the failsafe"));
     ensure!(gateway.machine.command(&["segctl", "-o", "json", "status"])?.contains("\"first_boot\": \"failsafe\""));
+    Ok(())
+}
+
+/// The first thing that an admin types says what the machine began with.
+fn told_without_a_daemon(gateway: &Gateway, words: &str) -> Result<()> {
+    let out = gateway.machine.run(&["segctl", "status"])?;
+    let said = String::from_utf8_lossy(&out.stderr);
+    ensure!(out.status.code() == Some(3) && said.contains(words), "{said}");
     Ok(())
 }
 
@@ -92,6 +101,7 @@ fn first_boot_open(told: &Told) -> Result<()> {
     gateway.is_open()?;
     let early = gateway.machine.journal("segd-early")?;
     ensure!(early.contains("no policy was ever in force"), "{early}");
+    told_without_a_daemon(&gateway, "NOTHING is enforced")?;
     gateway.machine.write("/etc/segd/zones.yaml", &ledger().to_string())?;
     gateway.enable()?;
     gateway.holds()?;
