@@ -23,47 +23,30 @@ fn seed() -> u64 {
 }
 
 /// Plays so many rounds of a scenario, and looks at what every one has to give.
-fn plays(rounds: u64, scenario: impl FnOnce(&mut dyn FnMut(u64)) -> Result<Figures>) -> Result<Figures> {
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+fn plays(name: &str, rounds: u64, scenario: impl FnOnce(&mut dyn FnMut(u64)) -> Result<Figures>) -> Result<Figures> {
     let mut told = 0;
     let figures = scenario(&mut |round| told = round)?;
-    println!("{figures}");
-    assert_eq!(figures.leaked, 0, "{figures}");
-    assert_eq!((figures.rounds, told), (rounds, rounds), "{figures}");
-    assert!(figures.rate() > 50_000, "that is no load: {figures}");
-    assert!(figures.datagrams.sent > 100 && figures.session.sent > 100, "nobody talked: {figures}");
+    println!("{name}: {figures}");
+    assert_eq!(figures.leaked, 0, "{name}: {figures}");
+    assert_eq!((figures.rounds, told), (rounds, rounds), "{name}: {figures}");
+    assert!(figures.rate() > 50_000, "{name}: that is no load: {figures}");
+    assert!(figures.datagrams.sent > 100 && figures.session.sent > 100, "{name}: nobody talked: {figures}");
+    // No change of the product loses any; a machine that is busy with something else may.
+    assert!(figures.datagrams.lost * 100 < figures.datagrams.sent, "{name}: allowed ones were lost: {figures}");
     Ok(figures)
 }
 
 #[test]
-fn policies_change_under_load_and_nothing_forbidden_passes() -> Result<()> {
+fn nothing_forbidden_passes_whatever_comes_over_a_daemon_and_what_is_allowed_goes_on() -> Result<()> {
     needs_root!();
-    plays(12, |progress| swaps(12, progress)).map(drop)
-}
-
-#[test]
-fn daemons_and_their_programs_follow_each_other_under_load_and_nothing_forbidden_passes() -> Result<()> {
-    needs_root!();
-    plays(3, |progress| restarts(3, seed(), progress)).map(drop)
-}
-
-#[test]
-fn daemons_are_killed_in_the_middle_of_their_work_and_nothing_forbidden_passes() -> Result<()> {
-    needs_root!();
-    plays(6, |progress| kills(6, seed(), progress)).map(drop)
-}
-
-#[test]
-fn a_build_with_another_layout_takes_over_and_nothing_forbidden_passes() -> Result<()> {
-    needs_root!();
-    plays(3, |progress| upgrades(3, seed(), None, progress)).map(drop)
-}
-
-#[test]
-fn interfaces_appear_with_a_flood_of_their_own_and_nothing_forbidden_passes() -> Result<()> {
-    needs_root!();
-    let figures = plays(12, |progress| hotplug(12, progress))?;
-    assert!(figures.sent > 1000, "those that appeared have sent: {figures}");
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let (seed, mut ground) = (seed(), Ground::new()?);
+    plays("swaps", 12, |progress| swaps(&mut ground, 12, progress))?;
+    let hotplugged = plays("hotplug", 12, |progress| hotplug(&mut ground, 12, progress))?;
+    assert!(hotplugged.sent > 1000, "those that appeared have sent: {hotplugged}");
+    plays("restarts", 2, |progress| restarts(&mut ground, 2, seed, progress))?;
+    plays("upgrades", 2, |progress| upgrades(&mut ground, 2, seed, None, progress))?;
+    plays("kills", 6, |progress| kills(&mut ground, 6, seed, progress))?;
     Ok(())
 }
 

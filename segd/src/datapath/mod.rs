@@ -281,6 +281,15 @@ impl Datapath {
         Ok(digest.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}")))
     }
 
+    /// Tells new programs of an interface before they have a policy. With that they take the places of an earlier build's, and
+    /// nothing passes an interface that they don't know. Those that were taken over know theirs.
+    ///
+    /// # Errors
+    /// The kernel refuses to write a map.
+    pub fn introduce(&mut self, link: &Link) -> Result<(), DatapathError> {
+        if self.adopted { Ok(()) } else { self.tell(link) }
+    }
+
     /// Guards an interface: tells the programs of it, then attaches them. What another hook held before is let go last.
     ///
     /// # Errors

@@ -115,6 +115,10 @@ impl Kernel for PaperKernel {
         ifindex as u16
     }
 
+    fn introduce(&mut self, _link: &Link) -> Result<(), DatapathError> {
+        Ok(())
+    }
+
     fn attach(&mut self, link: &Link, hook: Hook) -> Result<(), DatapathError> {
         self.0.lock().unwrap().attached.insert(link.index, (link.name.clone(), hook));
         Ok(())

@@ -21,6 +21,7 @@ pub(super) trait Kernel: Send {
     fn probe(&self, frame: &[u8], ifindex: u32, hook: Hook) -> Result<Probed, DatapathError>;
     fn probe_uncounted(&mut self, frame: &[u8], hook: Hook) -> Result<Option<bool>, DatapathError>;
     fn interface_slot(&mut self, ifindex: u32, name: &str) -> u16;
+    fn introduce(&mut self, link: &Link) -> Result<(), DatapathError>;
     fn attach(&mut self, link: &Link, hook: Hook) -> Result<(), DatapathError>;
     fn cover(&mut self, link: &Link) -> Result<(), DatapathError>;
     fn steer(&mut self, link: &Link, forward: Forward, target: bool) -> Result<(), DatapathError>;
@@ -71,6 +72,10 @@ impl Kernel for Datapath {
 
     fn interface_slot(&mut self, ifindex: u32, name: &str) -> u16 {
         Self::interface_slot(self, ifindex, name)
+    }
+
+    fn introduce(&mut self, link: &Link) -> Result<(), DatapathError> {
+        Self::introduce(self, link)
     }
 
     fn attach(&mut self, link: &Link, hook: Hook) -> Result<(), DatapathError> {

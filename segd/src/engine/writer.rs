@@ -89,6 +89,12 @@ impl Core {
         let facts = gather(kernel.as_mut(), &machine, &written.policy, &quarantine);
         let Judged { image, registry, tests, sizes } = judge(&written.policy, &facts, &registry)?;
         state.save_registry(&registry).map_err(|error| Refusal::Failed(error.to_string()))?;
+        for link in machine.guarded(&written.policy.interfaces) {
+            // Guarding it says the same again, and keeps what goes wrong with it.
+            if let Err(error) = kernel.introduce(link) {
+                tracing::warn!("{}: {error}", link.name);
+            }
+        }
         let generation = kernel.publish(&image).map_err(|error| Refusal::Failed(error.to_string()))?;
         keep_image(&state, &written.policy, &image, &facts, sizes);
         tracing::info!("generation {generation} is in force; {tests} of its own tests passed");

@@ -23,13 +23,13 @@ const START_MS: usize = 2500;
 const NEWCOMER_RATE: u64 = 40_000;
 
 /// Another policy each time, by a reload.
-pub fn swaps(rounds: u64, progress: &mut dyn FnMut(u64)) -> Result<Figures> {
-    Ground::new()?.under_load(rounds, |lab, number| lab.reload(Ground::policy(number + 1)).map(|()| 0), progress)
+pub fn swaps(ground: &mut Ground, rounds: u64, progress: &mut dyn FnMut(u64)) -> Result<Figures> {
+    ground.under_load(rounds, |lab, number| lab.reload(Ground::policy(number + 1)).map(|()| 0), progress)
 }
 
 /// The daemon ends, by its own will or not, and the next one puts its programs in the place of those that are there, with
 /// another policy.
-pub fn restarts(rounds: u64, seed: u64, progress: &mut dyn FnMut(u64)) -> Result<Figures> {
+pub fn restarts(ground: &mut Ground, rounds: u64, seed: u64, progress: &mut dyn FnMut(u64)) -> Result<Figures> {
     let mut random = Random::new(seed, 1);
     let restart = |lab: &mut Lab, number| {
         if random.percent(50) {
@@ -42,12 +42,12 @@ pub fn restarts(rounds: u64, seed: u64, progress: &mut dyn FnMut(u64)) -> Result
         lab.start()?;
         Ok(0)
     };
-    Ground::new()?.under_load(rounds, restart, progress)
+    ground.under_load(rounds, restart, progress)
 }
 
 /// `kill -9` at a random moment of a swap or of a start. Every fourth policy wants larger or smaller maps.
-pub fn kills(rounds: u64, seed: u64, progress: &mut dyn FnMut(u64)) -> Result<Figures> {
-    let (mut random, mut ground) = (Random::new(seed, 2), Ground::new()?);
+pub fn kills(ground: &mut Ground, rounds: u64, seed: u64, progress: &mut dyn FnMut(u64)) -> Result<Figures> {
+    let mut random = Random::new(seed, 2);
     let kill = |lab: &mut Lab, number| {
         let mut zones = Ground::policy(number + 1).to_string();
         if random.percent(25) {
@@ -82,7 +82,13 @@ pub fn kills(rounds: u64, seed: u64, progress: &mut dyn FnMut(u64)) -> Result<Fi
 /// One build follows the other: `other` keeps its maps in other layouts under another number, so nothing of its kernel state
 /// can be taken over but what is attached. Without it, what the one build left is given the other's number, which comes to
 /// the same for whoever finds it.
-pub fn upgrades(rounds: u64, seed: u64, other: Option<&Path>, progress: &mut dyn FnMut(u64)) -> Result<Figures> {
+pub fn upgrades(
+    ground: &mut Ground,
+    rounds: u64,
+    seed: u64,
+    other: Option<&Path>,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Figures> {
     let (mut random, own) = (Random::new(seed, 3), crate::lab::binary("segd")?);
     let upgrade = |lab: &mut Lab, number: u64| {
         if random.percent(50) {
@@ -100,7 +106,6 @@ pub fn upgrades(rounds: u64, seed: u64, other: Option<&Path>, progress: &mut dyn
         ensure!(sets.len() == 1, "of the build before a set is left that it would take up again: {sets:?}");
         Ok(0)
     };
-    let mut ground = Ground::new()?;
     let figures = ground.under_load(rounds, upgrade, progress)?;
     is_enforcing(&ground.lab)?;
     Ok(figures)
@@ -108,8 +113,7 @@ pub fn upgrades(rounds: u64, seed: u64, other: Option<&Path>, progress: &mut dyn
 
 /// An interface that appears, and sends what is forbidden from its first moment on, before it is guarded and after. Then it
 /// goes again.
-pub fn hotplug(rounds: u64, progress: &mut dyn FnMut(u64)) -> Result<Figures> {
-    let mut ground = Ground::new()?;
+pub fn hotplug(ground: &mut Ground, rounds: u64, progress: &mut dyn FnMut(u64)) -> Result<Figures> {
     let plug = |lab: &mut Lab, number: u64| {
         let (office, name) = (&lab.office, format!("lan{}", 50 + number % 7));
         office.cable(&office.guest, &name, "eth1")?;

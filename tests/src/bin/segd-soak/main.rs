@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
-use segd_tests::soak::{Figures, hotplug, kills, lockouts, restarts, swaps, upgrades};
+use segd_tests::soak::{Figures, Ground, hotplug, kills, lockouts, restarts, swaps, upgrades};
 
 /// A second that a scenario has to stand, in forbidden packets.
 const LOAD: u64 = 100_000;
@@ -40,11 +40,13 @@ fn play(told: &Told) -> Result<bool> {
     let seed = told.seed;
     let other = || told.other.as_deref().context("--upgrades needs --other, a build with other layouts");
     let mut good = true;
-    good &= under_load("swaps", told.swaps, |progress| swaps(told.swaps, progress))?;
-    good &= under_load("restarts", told.restarts, |progress| restarts(told.restarts, seed, progress))?;
-    good &= under_load("kills", told.kills, |progress| kills(told.kills, seed, progress))?;
-    good &= under_load("hotplug", told.hotplug, |progress| hotplug(told.hotplug, progress))?;
-    good &= under_load("upgrades", told.upgrades, |progress| upgrades(told.upgrades, seed, Some(other()?), progress))?;
+    good &= under_load("swaps", told.swaps, |ground, progress| swaps(ground, told.swaps, progress))?;
+    good &= under_load("restarts", told.restarts, |ground, progress| restarts(ground, told.restarts, seed, progress))?;
+    good &= under_load("kills", told.kills, |ground, progress| kills(ground, told.kills, seed, progress))?;
+    good &= under_load("hotplug", told.hotplug, |ground, progress| hotplug(ground, told.hotplug, progress))?;
+    good &= under_load("upgrades", told.upgrades, |ground, progress| {
+        upgrades(ground, told.upgrades, seed, Some(other()?), progress)
+    })?;
     let back = shown("lockouts", told.lockouts, |progress| lockouts(told.lockouts, seed, progress))?;
     Ok(good && (back.is_some() || told.lockouts == 0))
 }
@@ -52,9 +54,10 @@ fn play(told: &Told) -> Result<bool> {
 fn under_load(
     name: &'static str,
     rounds: u64,
-    scenario: impl FnOnce(&mut dyn FnMut(u64)) -> Result<Figures>,
+    scenario: impl FnOnce(&mut Ground, &mut dyn FnMut(u64)) -> Result<Figures>,
 ) -> Result<bool> {
-    let Some(figures) = shown(name, rounds, scenario)? else { return Ok(rounds == 0) };
+    let on_its_own = |progress: &mut dyn FnMut(u64)| scenario(&mut Ground::new()?, progress);
+    let Some(figures) = shown(name, rounds, on_its_own)? else { return Ok(rounds == 0) };
     if figures.rate() < LOAD {
         println!("{name}: the machine was too busy for {} forbidden packets a second", HumanCount(LOAD));
     }
