@@ -101,7 +101,7 @@ impl Host {
 
     /// Whether a TCP connection opens at once, without a second SYN.
     #[must_use]
-    pub fn tries(&self, to: IpAddr, port: u16) -> bool {
+    pub fn opens_at_once(&self, to: IpAddr, port: u16) -> bool {
         let moment = Duration::from_millis(150);
         self.net.run(|| TcpStream::connect_timeout(&(to, port).into(), moment)).is_ok()
     }

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::fs;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
@@ -52,57 +53,87 @@ impl fmt::Display for Lockouts {
 
 /// Locks the caller out so many times; in every second round segd is killed as soon as the policy holds.
 pub fn lockouts(rounds: u64, seed: u64, progress: &mut dyn FnMut(u64)) -> Result<Lockouts> {
-    let mut lab = Lab::enforcing(with_ssh(Zones::new()))?;
-    let (dev, address) = (&lab.office.dev, lab.office.dev.place.gateway.0.into());
-    let mut remote = Remote::log_in(&lab.office.gateway, dev, address)?;
-    let mut all = Lockouts::default();
+    let (mut desk, mut all) = (Desk::log_in()?, Lockouts::default());
     for number in 0..rounds {
         let policy = locks_out(&mut Random::new(seed, number));
         let kill = number % 2 == 1;
-        round(&mut lab, &mut remote, &policy, number, kill, &mut all)
-            .with_context(|| format!("round {number} of seed {seed}, with\n{policy}"))?;
+        let back =
+            desk.locked_out(&policy, kill).with_context(|| format!("round {number} of seed {seed}, with\n{policy}"))?;
         all.rounds += 1;
         all.killed += u64::from(kill);
+        all.longest_closed = all.longest_closed.max(back.closed);
+        all.longest_silence = all.longest_silence.max(back.silence);
         progress(all.rounds);
     }
     Ok(all)
 }
 
-fn round(lab: &mut Lab, remote: &mut Remote, policy: &str, number: u64, kill: bool, all: &mut Lockouts) -> Result<()> {
-    let (file, before) = (lab.daemon.config().with_file_name("new.yaml"), fs::read_to_string(lab.daemon.config())?);
-    fs::write(&file, policy)?;
-    let (segctl, socket) = (binary("segctl")?, lab.daemon.socket());
-    let (segctl, socket, file) = (segctl.display(), socket.display(), file.display());
-    let trial = TRIAL.as_secs();
-    // It would refuse a policy that cuts the session that it is called from.
-    remote.says(&format!("{segctl} --socket {socket} apply {file} --confirm {trial}s --force >/dev/null 2>&1"))?;
-    let on_trial = || lab.daemon.json(&["status"]).is_ok_and(|status| !status["pending"].is_null());
-    ensure!(until(SOON, on_trial), "the policy was not applied; segd said:\n{}", lab.daemon.log());
-    let locked_out = Instant::now();
-    if kill {
-        lab.daemon.kill()?;
+/// How long it took until everything was as before.
+struct Back {
+    closed: Duration,
+    silence: Duration,
+}
+
+/// Where the admin sits.
+struct Desk {
+    remote: Remote,
+    lab: Lab,
+}
+
+impl Desk {
+    fn log_in() -> Result<Self> {
+        let lab = Lab::enforcing(with_ssh(Zones::new()))?;
+        let remote = Remote::log_in(&lab.office.gateway, &lab.office.dev, gateway(&lab))?;
+        Ok(Self { remote, lab })
     }
-    let (dev, address) = (&lab.office.dev, lab.office.dev.place.gateway.0.into());
-    ensure!(is_silence(&dev.connects(address, 22)), "a new connection passes: the caller is not locked out");
-    let back = format!("back {number}");
-    remote.says(&format!("echo {back}"))?;
-    // Each try is a SYN of its own: one that waits repeats its own a second later.
-    ensure!(until(TRIAL + SOON, || dev.tries(address, 22)), "the old policy does not come back");
-    let closed = locked_out.elapsed();
-    ensure!(remote.hears(&back, SOON), "the session does not come back");
-    let silence = locked_out.elapsed();
-    ensure!(closed <= TRIAL + GRACE, "the old policy was back after {} ms only", closed.as_millis());
-    ensure!(silence <= TRIAL + RESENT, "the session was back after {} ms only", silence.as_millis());
-    (all.longest_closed, all.longest_silence) = (all.longest_closed.max(closed), all.longest_silence.max(silence));
-    if kill {
-        lab.start()?;
+
+    fn locked_out(&mut self, policy: &str, kill: bool) -> Result<Back> {
+        let before = fs::read_to_string(self.lab.daemon.config())?;
+        self.applies(policy)?;
+        let locked_out = Instant::now();
+        if kill {
+            self.lab.daemon.kill()?;
+        }
+        let (dev, address) = (&self.lab.office.dev, gateway(&self.lab));
+        ensure!(is_silence(&dev.connects(address, 22)), "a new connection passes: the caller is not locked out");
+        self.remote.says("echo back")?;
+        ensure!(until(TRIAL + SOON, || dev.opens_at_once(address, 22)), "the old policy does not come back");
+        let closed = locked_out.elapsed();
+        ensure!(self.remote.hears("back", SOON), "the session does not come back");
+        let silence = locked_out.elapsed();
+        ensure!(closed <= TRIAL + GRACE, "the old policy was back after {} ms only", closed.as_millis());
+        ensure!(silence <= TRIAL + RESENT, "the session was back after {} ms only", silence.as_millis());
+        if kill {
+            self.lab.start()?;
+        }
+        let daemon = &self.lab.daemon;
+        let is_over = || {
+            daemon.json(&["status"]).is_ok_and(|status| status["pending"].is_null())
+                && fs::read_to_string(daemon.config()).is_ok_and(|now| now == before)
+        };
+        ensure!(until(SOON, is_over), "the old zone file is not in its place; segd said:\n{}", daemon.log());
+        Ok(Back { closed, silence })
     }
-    let is_over = || {
-        lab.daemon.json(&["status"]).is_ok_and(|status| status["pending"].is_null())
-            && fs::read_to_string(lab.daemon.config()).is_ok_and(|now| now == before)
-    };
-    ensure!(until(SOON, is_over), "the old zone file is not in its place; segd said:\n{}", lab.daemon.log());
-    Ok(())
+
+    /// Types the command that puts a policy on trial, and waits until that holds.
+    fn applies(&mut self, policy: &str) -> Result<()> {
+        let daemon = &self.lab.daemon;
+        let file = daemon.config().with_file_name("new.yaml");
+        fs::write(&file, policy)?;
+        let (segctl, socket, trial) = (binary("segctl")?, daemon.socket(), TRIAL.as_secs());
+        let (segctl, socket, file) = (segctl.display(), socket.display(), file.display());
+        // Without --force it refuses a policy that cuts the session that it is called from.
+        self.remote
+            .says(&format!("{segctl} --socket {socket} apply {file} --confirm {trial}s --force >/dev/null 2>&1"))?;
+        let on_trial = || daemon.json(&["status"]).is_ok_and(|status| !status["pending"].is_null());
+        ensure!(until(SOON, on_trial), "the policy was not applied; segd said:\n{}", daemon.log());
+        Ok(())
+    }
+}
+
+/// The gateway's address at the desk.
+fn gateway(lab: &Lab) -> IpAddr {
+    lab.office.dev.place.gateway.0.into()
 }
 
 fn with_ssh(zones: Zones) -> Zones {
@@ -119,7 +150,7 @@ fn locks_out(random: &mut Random) -> String {
         let services = format!("tcp/{}, udp/{}", random.between(1, 65_535), random.between(1, 65_535));
         zones = zones.rule(&format!("r-{number}"), from, to, &services);
     }
-    let past = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(random.between(1, 9999) as i64);
+    let past = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(i64::from(random.between(1, 9999) as u16));
     match random.below(7) {
         0 => zones.to_string(),
         1 => zones.rule("ssh", "guest", "host", "tcp/22").to_string(),
