@@ -5,8 +5,9 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use segd_tests::lab::Lab;
 use segd_tests::needs_root;
-use segd_tests::soak::{Figures, Ground, hotplug, kills, lockouts, restarts, swaps, upgrades};
+use segd_tests::soak::{Figures, Ground, hotplug, kills, lockouts, plug_in, restarts, swaps, upgrades};
 
 /// One flood at a time: two would share the machine, and neither would be one.
 static ALONE: Mutex<()> = Mutex::new(());
@@ -71,6 +72,21 @@ fn a_moment_without_programs_is_counted_as_a_leak() -> Result<()> {
     )?;
     assert!(figures.leaked > 100, "{figures}");
     assert_eq!(figures.rounds, 2, "it ends with the round that leaked: {figures}");
+    Ok(())
+}
+
+/// An interface is open from its first moment until it is guarded, if nothing closes it until then.
+#[test]
+fn an_interface_that_appears_without_the_fallback_is_counted_as_a_leak() -> Result<()> {
+    needs_root!();
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let without = |lab: &mut Lab, number| {
+        lab.office.gateway.nft("flush ruleset")?;
+        plug_in(lab, number)
+    };
+    let figures = Ground::new()?.under_load(30, without, &mut |_| {})?;
+    println!("{figures}");
+    assert!(figures.leaked > 0, "{figures}");
     Ok(())
 }
 

@@ -98,7 +98,7 @@ impl Daemon {
         let before = generation()?;
         self.write_zones(zones)?;
         self.reload()?;
-        let applied = until(Duration::from_secs(5), || generation().is_ok_and(|now| now > before));
+        let applied = until(patience(), || generation().is_ok_and(|now| now > before));
         ensure!(applied, "the daemon did not take the new zone file; it said:\n{}", self.log());
         Ok(())
     }

@@ -111,24 +111,25 @@ pub fn upgrades(
     Ok(figures)
 }
 
-/// An interface that appears, and sends what is forbidden from its first moment on, before it is guarded and after. Then it
-/// goes again.
+/// An interface appears, sends what is forbidden, and goes again, each time.
 pub fn hotplug(ground: &mut Ground, rounds: u64, progress: &mut dyn FnMut(u64)) -> Result<Figures> {
-    let plug = |lab: &mut Lab, number: u64| {
-        let (office, name) = (&lab.office, format!("lan{}", 50 + number % 7));
-        office.cable(&office.guest, &name, "eth1")?;
-        let strange = udp(4000, 5000).between("10.50.0.5", office.accounting.v4()).data(b"new here").frame();
-        let frames = [vec![strange], forbidden(&office.guest, &office.accounting)].concat();
-        let flood = Flood::start(NEWCOMER_RATE, vec![(Port::open(&office.guest.net, "eth1")?, frames)]);
-        let enforced =
-            || lab.metrics().is_ok_and(|now| now.sum("segd_interface_enforced", &[("interface", &name)]) > 0.0);
-        ensure!(until(SOON, enforced), "{name} is not guarded; the daemon said:\n{}", lab.daemon.log());
-        thread::sleep(Duration::from_millis(30));
-        let sent = flood.stop();
-        office.gateway.ip(&format!("link del {name}"))?;
-        Ok(sent)
-    };
-    ground.under_load(rounds, plug, progress)
+    ground.under_load(rounds, |lab, number| plug_in(lab, number), progress)
+}
+
+/// An interface that appears, and sends what is forbidden from its first moment on, before it is guarded and after. Then it
+/// goes again. Gives how many packets it sent.
+pub fn plug_in(lab: &Lab, number: u64) -> Result<u64> {
+    let (office, name) = (&lab.office, format!("lan{}", 50 + number % 7));
+    office.cable(&office.guest, &name, "eth1")?;
+    let strange = udp(4000, 5000).between("10.50.0.5", office.accounting.v4()).data(b"new here").frame();
+    let frames = [vec![strange], forbidden(&office.guest, &office.accounting)].concat();
+    let flood = Flood::start(NEWCOMER_RATE, vec![(Port::open(&office.guest.net, "eth1")?, frames)]);
+    let enforced = || lab.metrics().is_ok_and(|now| now.sum("segd_interface_enforced", &[("interface", &name)]) > 0.0);
+    ensure!(until(SOON, enforced), "{name} is not guarded; the daemon said:\n{}", lab.daemon.log());
+    thread::sleep(Duration::from_millis(30));
+    let sent = flood.stop();
+    office.gateway.ip(&format!("link del {name}"))?;
+    Ok(sent)
 }
 
 /// The sets of maps that are pinned.

@@ -15,6 +15,6 @@ mod stream;
 pub use figures::Figures;
 pub use flood::Flood;
 pub use ground::Ground;
-pub use life::{hotplug, kills, restarts, swaps, upgrades};
+pub use life::{hotplug, kills, plug_in, restarts, swaps, upgrades};
 pub use lockout::{Lockouts, lockouts};
 pub use stream::{Carried, Stream};

@@ -57,6 +57,8 @@ pub(crate) fn run_soak(options: &Options) -> Result<()> {
     setup::install()?;
     run(&mut cargo(&["build", "--quiet", "--locked", "-p", "segd", "-p", "segctl", "-p", "segd-tests", "--bins"]))?;
     let mut soak = cargo(&["run", "--quiet", "--locked", "-p", "segd-tests", "--bin", "segd-soak", "--"]);
+    // A start under load, on a machine that has other work too, is no failure because it is slow.
+    soak.env("SEGD_TEST_PATIENCE", "180");
     let counts = options.counts();
     let everything = counts.iter().all(|(_, asked, _)| asked.is_none());
     for (word, asked, full) in counts {
