@@ -10,6 +10,7 @@ mod demo;
 mod differential;
 mod ebpf;
 mod ebpf_toolchain;
+mod fuzz;
 mod lint;
 mod loader;
 mod mutants;
@@ -90,6 +91,11 @@ enum Verb {
     /// Let policies, programs, builds and interfaces change and daemons die under load, for hours
     #[command(after_help = SOAK_EXAMPLES)]
     Soak(soak::Options),
+    /// Drive the parser, the connections, the loader, the API and the state on the disk with libFuzzer; kept cases are tests
+    #[command(
+        after_help = "Examples:\n  cargo xtask fuzz                               five minutes for each\n  cargo xtask fuzz --target flows --minutes 60   one of them for an hour"
+    )]
+    Fuzz(fuzz::Options),
     /// Measure the packet path, gateways and a large policy, and write BENCHMARKS.md
     Bench {
         /// Run less, and write nothing
@@ -153,6 +159,7 @@ fn run(verb: &Verb) -> Result<()> {
         Verb::Delivery(options) => delivery::run_delivery(options),
         Verb::Loader { files, seed, case } => loader::run_loader(files, *seed, *case),
         Verb::Soak(options) => soak::run_soak(options),
+        Verb::Fuzz(options) => fuzz::run_fuzz(options),
         Verb::Bench { quick, only_gateway } => bench::run_bench(*quick, *only_gateway),
         Verb::Vm(options) => vm::run_vm(options),
         Verb::Package(options) => package::run_package(options),

@@ -1,4 +1,5 @@
-//! Maps in memory: what the kernel programs bind to maps is vectors here, and the clock is the test's.
+//! Maps in memory: what the kernel programs bind to maps is vectors here, and the clock is the test's. The fuzzed sequences
+//! of frames run on these maps too.
 
 use std::cell::{Cell, RefCell};
 use std::iter::repeat_with;
@@ -15,9 +16,9 @@ use segd_common::image::{Page, Root};
 /// Jiffies of a second.
 pub(crate) const HZ: u32 = 250;
 /// Zones that are counted.
-pub(crate) const ZONES: u32 = 8;
+pub(crate) const ZONES: u32 = 16;
 /// Rules that are counted.
-pub(crate) const RULES: u32 = 16;
+pub(crate) const RULES: u32 = 32;
 
 #[derive(Debug)]
 pub(crate) struct Machine {
@@ -91,11 +92,6 @@ impl Machine {
     /// Connections by the number of their state, the never used ones left out.
     pub(crate) fn states(&self) -> Vec<u8> {
         self.flows.iter().filter(|flow| flow.generation.get() != 0).map(|flow| flow.state.get()).collect()
-    }
-
-    /// Everything that a packet can change, as text.
-    pub(crate) fn state(&self) -> String {
-        format!("{:?} {:?} {:?} {:?}", self.counters(), self.events.borrow(), self.flows, self.datagrams)
     }
 
     /// The connection that an initiator of this address has.

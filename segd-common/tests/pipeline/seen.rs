@@ -187,6 +187,11 @@ impl Machine {
         Sent { seen, at, bytes: frame.len() as u64 }
     }
 
+    /// Everything that a packet can change, as text.
+    pub(crate) fn state(&self) -> String {
+        format!("{:?} {:?} {:?} {:?}", self.counters(), self.events.borrow(), self.flows, self.datagrams)
+    }
+
     /// Every counter there is.
     pub(crate) fn counters(&self) -> Counters {
         let mut all = Counters::from([(Counter::EventsLost, self.budget.lost.get())]);

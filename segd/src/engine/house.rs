@@ -266,6 +266,18 @@ impl House {
         self.engine.by(Who { uid: 0, loginuid: Some(1000), user: "alice".into() })
     }
 
+    /// What a caller can change: the policy, who is cut off, and the files.
+    pub(crate) fn state(&self) -> (String, u32, String, String) {
+        let text = fs::read_to_string(self.config()).unwrap_or_default();
+        let cut = serde_json::to_string(&self.engine.quarantined().value).unwrap();
+        (self.engine.policy().etag, self.generation(), text + &self.dropin(), cut)
+    }
+
+    /// Whether the zone files that are there are a policy.
+    pub(crate) fn reads_its_own_files(&self) -> bool {
+        read_sources(&self.config()).is_ok_and(|sources| Written::read(sources).is_ok())
+    }
+
     pub(super) fn config(&self) -> PathBuf {
         self.dir.path().join("zones.yaml")
     }

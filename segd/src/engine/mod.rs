@@ -31,7 +31,7 @@ mod explain;
 mod first_boot;
 mod grants;
 mod guarding;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) mod house;
 mod judge;
 mod kernel;

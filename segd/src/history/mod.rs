@@ -74,7 +74,8 @@ impl History {
             None => self.find_end()?,
         };
         let entry = chain::sealed(HistoryEntry {
-            number: number + 1,
+            // No number is behind the highest; a chain that says it was there is broken, and stays so.
+            number: number.saturating_add(1),
             time: Timestamp::now(),
             uid: who.uid,
             loginuid: who.loginuid,

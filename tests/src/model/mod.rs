@@ -18,6 +18,7 @@ mod world;
 mod yaml;
 
 pub use address::Network;
+pub use essential::Shape;
 pub use policy::{Failsafe, Mode, Pair, Policy, Rule, Service, Who, Zone};
 pub use why::Why;
 pub use world::{Hook, Outcome, Sight, World};
