@@ -64,7 +64,7 @@ fn step(bytes: &mut Bytes<'_>, scene: &Scene) -> Step {
     let (hook, interface, mut frame) = scene.frames[bytes.index(scene.frames.len())].clone();
     match how {
         3 | 4 => {
-            for _ in 0..1 + bytes.next() % 4 {
+            for _ in 0..=bytes.next() % 4 {
                 let (at, value) = (bytes.index(frame.len()), bytes.next());
                 frame[at] = value;
             }
@@ -131,7 +131,7 @@ fn image(policy: &Policy, registry: &mut Registry) -> (Vec<Page>, Root) {
     let image = compile(&loaded.policy, &facts, registry).expect("a policy of chance is small");
     // The first page of an image has number 1.
     let mut pages = vec![Page([0; PAGE_WORDS])];
-    pages.extend(image.pages().0.iter().cloned());
+    pages.extend(image.pages().0.iter().copied());
     (pages, *image.root())
 }
 
@@ -178,9 +178,8 @@ impl<'a> Stage<'a> {
         let want = self.world.judge(at, frame);
         let got = self.judged(hook, interface, frame);
         self.history.push(format!("{hook:?} at {}: {frame:02x?}\n  {want:?}", at.name));
-        if !self.same(hook, &want, &got) && !self.was_forgotten(&want, &got) {
-            panic!("the model says {want:?}, and the pipeline {got:?}\n{}", self.told());
-        }
+        let agreed = self.same(hook, &want, &got) || self.was_forgotten(&want, &got);
+        assert!(agreed, "the model says {want:?}, and the pipeline {got:?}\n{}", self.told());
         self.sent += u64::from(hook != Hook::Forward || !got.passes());
         let counted: u64 = self.machine.pairs.iter().flat_map(|pair| &pair.packets).map(Cell::get).sum();
         assert_eq!(counted, self.sent, "every frame is counted once\n{}", self.told());

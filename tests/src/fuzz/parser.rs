@@ -35,7 +35,7 @@ fn agrees(said: Result<(), Reason>, packet: &Packet, bytes: &[u8]) {
     match (said, frame::read(bytes)) {
         (Err(reason), Err(refused)) => {
             assert_eq!(reason.name(), refused.why.name(), "the reason for which a frame is refused");
-            let ends = packet.addressed.then(|| (packet.key.src, packet.key.dst));
+            let ends = packet.addressed.then_some((packet.key.src, packet.key.dst));
             let wanted = refused.ends.map(|(src, dst)| (Addr::from(src), Addr::from(dst)));
             assert_eq!(ends, wanted, "the addresses of a frame that is refused");
         }

@@ -69,19 +69,13 @@ impl Room {
         fs::remove_file(&path).expect("the file is still there");
     }
 
-    fn facts(&self) -> Facts {
-        let at = Timestamp::UNIX_EPOCH;
-        let host = vec!["10.20.0.1".parse().expect("an address")];
-        Facts { host, interfaces: Vec::new(), cuts: Vec::new(), now: at, clock: Clock::detached(at) }
-    }
-
     /// No two names share a number, and new ones get theirs.
     fn registry(&self, state: &StateDir) {
         let Ok(mut registry) = state.load_registry(true) else { return };
         state.save_registry(&registry).expect("it can be kept");
         assert_eq!(state.load_registry(true).expect("what was kept is read"), registry);
         // No room for a name is an answer.
-        if compile(&self.policy, &self.facts(), &mut registry).is_err() {
+        if compile(&self.policy, &facts(), &mut registry).is_err() {
             return;
         }
         let zones = ["dev", "admin", "ledger", "host", "unzoned"];
@@ -105,9 +99,15 @@ impl Room {
         let (over, rest) = quarantine.split(Timestamp::UNIX_EPOCH);
         assert_eq!(over.len() + rest.0.len(), quarantine.0.len(), "somebody got lost");
         // Too many different ends is an answer.
-        let facts = Facts { cuts: quarantine.cuts(), ..self.facts() };
+        let facts = Facts { cuts: quarantine.cuts(), ..facts() };
         let _ = compile(&self.policy, &facts, &mut Registry::default());
     }
+}
+
+fn facts() -> Facts {
+    let at = Timestamp::UNIX_EPOCH;
+    let host = vec!["10.20.0.1".parse().expect("an address")];
+    Facts { host, interfaces: Vec::new(), cuts: Vec::new(), now: at, clock: Clock::detached(at) }
 }
 
 fn with_digest(text: &[u8]) -> Vec<u8> {
