@@ -13,7 +13,7 @@ use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 use crate::command::{cargo, root, run, target_dir};
 
 /// Every target, with the longest input that is tried, in bytes.
-const TARGETS: [(&str, u32); 5] = [("parser", 700), ("flows", 1024), ("loader", 8192), ("api", 4096), ("state", 8192)];
+const TARGETS: [(&str, u32); 5] = [("parser", 700), ("flows", 1024), ("loader", 8192), ("api", 4096), ("state", 65536)];
 
 /// What LLVM's sanitizer coverage has to lay down for libFuzzer: counters at edges, their places, and what is compared.
 const COVERAGE: &str = "--cfg=fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \

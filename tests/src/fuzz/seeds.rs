@@ -11,6 +11,7 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
         "parser" => rows::all().into_iter().map(|row| row.frame).collect(),
         "flows" => (0..32).map(flows).collect(),
         "loader" => loader(),
+        "state" => vec![super::state::kept_image()],
         _ => Vec::new(),
     }
 }

@@ -9,9 +9,11 @@ use std::path::Path;
 use jiff::Timestamp;
 use segd::compile::{Clock, Facts, Question, Registry, answer, compile};
 use segd::config::{Source, load_sources};
+use segd::datapath::Sizes;
 use segd::history::{Draft, History, Who};
 use segd::policy::Policy;
 use segd::state::StateDir;
+use segd::state::image::Header;
 use segd_common::image::Page;
 use sha2::{Digest, Sha256};
 
@@ -109,6 +111,29 @@ fn facts() -> Facts {
     let host = vec!["10.20.0.1".parse().expect("an address")];
     Facts { host, interfaces: Vec::new(), cuts: Vec::new(), now: at, clock: Clock::detached(at) }
 }
+
+/// A compiled policy as it is kept, for [`run`].
+pub(super) fn kept_image() -> Vec<u8> {
+    let Room { folder, policy } = Room::new();
+    let mut registry = Registry::default();
+    let image = compile(&policy, &facts(), &mut registry).expect("a small policy");
+    let header = Header {
+        build: "00".to_owned(),
+        clock: facts().clock,
+        sizes: Sizes::for_policy(&policy, &image, &registry),
+        interfaces: vec![("lan0".to_owned(), 1)],
+        selectors: policy.interfaces.iter().map(Into::into).collect(),
+        by_interface: false,
+    };
+    let state = StateDir::open(folder.path()).expect("the folder is there");
+    state.save_image(&header, image.laid()).expect("it can be kept");
+    let text = fs::read(folder.path().join(FILES[0])).expect("it was kept");
+    // The digest is made anew each time.
+    [&[0][..], &text[DIGEST_LINE..]].concat()
+}
+
+/// Bytes of a digest in hex, and of the line's end.
+const DIGEST_LINE: usize = 65;
 
 fn with_digest(text: &[u8]) -> Vec<u8> {
     let digest = Sha256::digest(text).iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
