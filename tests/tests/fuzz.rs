@@ -17,7 +17,11 @@ fn folder() -> PathBuf {
 fn kept(target: &str) -> Result<Vec<(String, Vec<u8>)>> {
     let folder = folder().join(target);
     let mut kept = Vec::new();
-    for entry in fs::read_dir(&folder).with_context(|| format!("there is no {}", folder.display()))? {
+    // A target of which nothing was kept yet has no folder.
+    if !folder.exists() {
+        return Ok(kept);
+    }
+    for entry in fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))? {
         let entry = entry?;
         kept.push((entry.file_name().to_string_lossy().into_owned(), fs::read(entry.path())?));
     }
