@@ -215,6 +215,15 @@ fn a_rule_between_two_zones_has_a_reason_and_an_approver() {
         faults(&rule("reason: \"  \"\napproved_by: \"\"")),
         [format!("12:13: {reason}"), format!("13:18: {approver}")]
     );
+    // What nobody sees, and what nobody can read, is no reason either.
+    let unseen = "reason: \"\\u200b\\u2060 \\u00ad\"\napproved_by: \"- ?\"";
+    assert_eq!(faults(&rule(unseen)), [format!("12:13: {reason}"), format!("13:18: {approver}")]);
+    let long = |letters: usize| rule(&format!("reason: {}\napproved_by: 事務所", "ä".repeat(letters)));
+    assert_eq!(
+        faults(&long(1001)),
+        ["12:13: 'reason' is longer than 1000 letters; write a sentence or two, and the rest where the ticket is"]
+    );
+    load(&[("zones.yaml", &long(1000))]).unwrap();
     for from in ["any", "[dev, accounting]", "host"] {
         let found = faults(&with(&format!("rules:\n  - {{ id: r, from: {from}, to: dev, services: [any] }}\n")));
         assert_eq!(found, [format!("7:5: {reason}"), format!("7:5: {approver}")]);

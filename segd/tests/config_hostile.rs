@@ -202,7 +202,7 @@ proptest! {
 
     #[test]
     fn any_reason_is_written_so_that_it_reads_back(reason in "\\PC{1,40}|[ -~\n\t]{1,40}") {
-        prop_assume!(!reason.trim().is_empty());
+        prop_assume!(segd::config::says_something(&reason));
         let base = "version: 1\nzones: { dev: { networks: [10.0.0.0/8] } }\n";
         let Ok(text) = add_rule(base, &new_rule("a", &reason)) else { return Ok(()) };
         let loaded = load(&text).unwrap();

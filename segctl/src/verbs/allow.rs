@@ -6,6 +6,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
 use segd::api::types::{AllowRequest, Names, RuleChanged};
+use segd::config::says_something;
 use segd::policy::{Mode, Service};
 
 use crate::cli::Session;
@@ -118,7 +119,7 @@ fn check_service(text: &str) -> Result<(), Failure> {
 
 /// Text that a person will read later must not be empty.
 pub(super) fn spoken(text: String, option: &str) -> Result<String, Failure> {
-    if text.trim().is_empty() {
+    if !says_something(&text) {
         return Err(Failure::usage(format!("{option} is empty"), "write a sentence that an auditor will understand"));
     }
     Ok(text)

@@ -15,6 +15,7 @@ mod text;
 mod tree;
 mod written;
 
+pub use check::{LONGEST, says_something};
 pub use fault::{Fault, Faults};
 pub use findings::Source;
 pub(crate) use findings::nearest;

@@ -10,6 +10,7 @@ use super::refusal::Refusal;
 use super::writer::Core;
 use crate::api::types::{QuarantineReport, QuarantineRequest, QuarantineView};
 use crate::compile::Whom;
+use crate::config::{LONGEST, says_something};
 use crate::history::Who;
 use crate::policy::ZoneName;
 use crate::state::quarantine::{Quarantine, whom};
@@ -18,8 +19,9 @@ impl Core {
     /// Cuts somebody off. Twice is once: the later reason and end hold.
     pub(super) fn quarantine(&mut self, request: &QuarantineRequest, who: &Who) -> Result<QuarantineReport, Refusal> {
         let QuarantineRequest { target, until, reason } = request;
-        if reason.trim().is_empty() {
-            return Err(Refusal::bad(format!("cutting {target} off needs a reason"), "give one with --reason"));
+        if !says_something(reason) || reason.chars().count() > LONGEST {
+            let fault = format!("cutting {target} off needs a reason, of {LONGEST} letters at most");
+            return Err(Refusal::bad(fault, "give one with --reason"));
         }
         let now = Timestamp::now();
         if until.is_some_and(|end| end <= now) {

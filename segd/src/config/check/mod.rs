@@ -17,6 +17,7 @@ use crate::policy::Policy;
 use super::findings::Findings;
 use super::written::Written;
 use names::Names;
+pub use rules::{LONGEST, says_something};
 
 /// What could not be read. A name that may be defined there is not called unknown.
 #[derive(Default)]

@@ -35,8 +35,9 @@ fn one(rule: &WrittenRule, names: &Names<'_>, now: Timestamp, findings: &mut Fin
     let to = side("to", rule.to.as_ref(), names, findings);
     let (services_written, services) = services(rule, names, findings);
     let expires = rule.expires.as_ref().and_then(|word| expiry(word, rule, now, findings));
-    let reason = sentence(rule.reason.as_ref());
-    let approved_by = sentence(rule.approved_by.as_ref());
+    let reason = sentence("reason", rule.reason.as_ref(), findings);
+    let approved_by = sentence("approved_by", rule.approved_by.as_ref(), findings);
+    let ticket = sentence("ticket", rule.ticket.as_ref(), findings);
     if is_between_zones(rule) {
         answered("reason", reason.as_ref(), rule.reason.as_ref(), rule, findings);
         answered("approved_by", approved_by.as_ref(), rule.approved_by.as_ref(), rule, findings);
@@ -49,7 +50,7 @@ fn one(rule: &WrittenRule, names: &Names<'_>, now: Timestamp, findings: &mut Fin
         services,
         reason,
         approved_by,
-        ticket: sentence(rule.ticket.as_ref()),
+        ticket,
         expires,
         mode: rule.mode,
         log: rule.log,
@@ -84,9 +85,24 @@ fn services(rule: &WrittenRule, names: &Names<'_>, findings: &mut Findings<'_>) 
     (words.value.iter().map(|word| word.value.clone()).collect(), services)
 }
 
-/// A sentence of blanks says nothing.
-fn sentence(word: Option<&At<String>>) -> Option<String> {
-    word.map(|word| word.value.trim().to_owned()).filter(|text| !text.is_empty())
+/// Whether a text says something to a person: it has a letter or a digit of any script. Blanks, and what nobody sees, don't.
+#[must_use]
+pub fn says_something(text: &str) -> bool {
+    text.chars().any(char::is_alphanumeric)
+}
+
+/// Letters of a text that a person is to read: more than that nobody reads in a list of rules.
+pub const LONGEST: usize = 1000;
+
+/// A text for people. One that says nothing is as good as none.
+fn sentence(key: &str, word: Option<&At<String>>, findings: &mut Findings<'_>) -> Option<String> {
+    let word = word?;
+    let text = word.value.trim();
+    if text.chars().count() > LONGEST {
+        let fault = format!("'{key}' is longer than {LONGEST} letters");
+        findings.fault(word.spot, fault, "write a sentence or two, and the rest where the ticket is");
+    }
+    says_something(text).then(|| text.to_owned())
 }
 
 /// Whether a rule can let something cross from one zone to another, by what was written.
