@@ -146,6 +146,9 @@ fn the_failsafe_gets_in_audit_lets_nobody_out_and_the_machine_itself_is_refused(
     for (target, words) in [
         ("host", "this machine itself"),
         ("10.30.0.1", "this machine itself"),
+        ("127.0.0.1", "no host's address"),
+        ("::", "no host's address"),
+        ("ff02::1", "no host's address"),
         ("10.30.0.5/24", "10.30.0.0/24"),
         ("nowhere", "neither an address nor a zone"),
     ] {

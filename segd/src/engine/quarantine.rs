@@ -139,6 +139,13 @@ impl Core {
         if own {
             return Err(Refusal::bad(format!("{target} is this machine itself"), "cut off whom it should not talk to"));
         }
+        if let Whom::Network(network) = &meant
+            && network.prefix_len() > 0
+            && (network.addr().is_loopback() || network.addr().is_multicast() || network.addr().is_unspecified())
+        {
+            let fault = format!("{target} is no host's address on any wire");
+            return Err(Refusal::bad(fault, "give the address by which others know the host"));
+        }
         Ok(meant)
     }
 
