@@ -89,6 +89,19 @@ fn c12_link_local_addresses_stay_on_their_link() {
 }
 
 #[test]
+fn c12_what_looks_essential_takes_no_link_local_address_off_its_link() {
+    // Were it let in by a rule, all that follows on its connection would be.
+    let dhcp = Policy::new().allow(UNZONED, DMZ, udp(547), 1);
+    for policy in [dhcp, Policy::new()] {
+        let machine = Machine::under(&policy);
+        let request = line("fe80::5", 546, SHOP6, 547);
+        machine.send(lan(), &request.udp()).is(gets(Reason::SpoofedSource, UNZONED, DMZ).told());
+        let outcome = machine.judge(lan(), &neighbour("fe80::5", SHOP6, 135, SHOP6));
+        assert_eq!(outcome.reason, Reason::Essential, "who has that address is asked on the link");
+    }
+}
+
+#[test]
 fn a15_an_arp_sender_is_a_source_like_any_other() {
     let machine = Machine::under(&Policy::new());
     let essential = |from, to| gets(Reason::Essential, from, to);

@@ -179,12 +179,13 @@ impl World {
         if src.is_unspecified() && essential && seen.claim.is_none() {
             return false;
         }
+        let finds_neighbours = matches!(seen.shape, Some(Shape::Arp | Shape::Neighbours | Shape::Router));
         let stays_on_link = is_link_local(dst) || is_for_many(dst) || ends.dst.zone == Who::Host;
         if never_sends(src)
             || never_receives(dst)
             || ends.src.zone == Who::Host
             || (src == dst && seen.kind != Kind::Arp)
-            || (is_link_local(src) && !essential && !stays_on_link)
+            || (is_link_local(src) && !finds_neighbours && !stays_on_link)
         {
             return true;
         }
