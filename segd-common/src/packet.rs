@@ -71,6 +71,16 @@ pub enum Essential {
     Mld = 6,
 }
 
+impl Essential {
+    /// Whether it may come from an address of the link and ask for any other: it goes no further. Nothing else of the essentials
+    /// may, and what only looks like one may be a rule's connection.
+    #[inline(always)]
+    #[must_use]
+    pub const fn finds_neighbours(self) -> bool {
+        matches!(self, Self::Arp | Self::Ndp | Self::NdpRouter)
+    }
+}
+
 /// Which part of a datagram the packet carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]

@@ -78,11 +78,8 @@ impl Ends {
         if Self::seen_here(context, pages, packet, self.src) { Ok(()) } else { Err(Reason::SpoofedSource) }
     }
 
-    /// What finds neighbours may come from an address of the link and ask for any other: it goes no further. Nothing else of
-    /// the essentials does, and what looks like it may be a rule's connection.
     #[inline(always)]
     fn impossible(&self, packet: &Packet) -> bool {
-        let finds_neighbours = matches!(packet.essential, Essential::Arp | Essential::Ndp | Essential::NdpRouter);
         let arp = packet.kind as u8 == Kind::Arp as u8;
         let leaves_link =
             !self.dst.is(Place::LINK_LOCAL) && !self.dst.is(Place::MULTICAST) && self.dst.zone() != zone::HOST;
@@ -90,7 +87,7 @@ impl Ends {
             || self.dst.is(Place::BAD_DESTINATION)
             || self.src.zone() == zone::HOST
             || (packet.key.src == packet.key.dst && !arp)
-            || (self.src.is(Place::LINK_LOCAL) && !finds_neighbours && leaves_link)
+            || (self.src.is(Place::LINK_LOCAL) && !packet.essential.finds_neighbours() && leaves_link)
     }
 
     /// The failsafe is no zone's: an `interfaces` list that is wrong must not lock it out. That goes for its services, and

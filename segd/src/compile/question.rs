@@ -138,7 +138,7 @@ impl<P: Pages> Asked<'_, P> {
             return false;
         }
         let stays = to.is(Place::LINK_LOCAL) || to.is(Place::MULTICAST) || to.zone() == zone::HOST;
-        let leaves_link = from.is(Place::LINK_LOCAL) && !essential && !stays;
+        let leaves_link = from.is(Place::LINK_LOCAL) && !packet.essential.finds_neighbours() && !stays;
         from.is(Place::BAD_SOURCE) || to.is(Place::BAD_DESTINATION) || to_itself || leaves_link
     }
 
