@@ -5,7 +5,7 @@ use super::outcome::Next;
 use super::{Context, Hook, Outcome};
 use crate::env::{Env, Pages};
 use crate::flow::{self, Birth, Direction, Flow, Found, State, flag};
-use crate::image::{Locator, Place, Root, RuleSet, Slot};
+use crate::image::{Locator, Place, Root, RuleSet, Slot, zone};
 use crate::packet::{Kind, Packet, proto};
 use crate::policy::{Judgement, Question, is_cut, judge};
 use crate::reason::Reason;
@@ -18,6 +18,9 @@ impl<E: Env> Context<'_, E> {
         let &Found { flow, direction } = found;
         let at_home = self.at.hook as u8 != Hook::Ingress as u8 || flow.interface(direction) == self.at.interface;
         if flow.generation.get() != self.root.generation || !at_home || !flow.live(self.now, self.control.hz) {
+            return false;
+        }
+        if self.is_forwarded_as_ours(flow) {
             return false;
         }
         let at = Locator(flow.slot.get());
@@ -116,7 +119,17 @@ impl<E: Env> Context<'_, E> {
     /// The initiator's place: of a translated connection only the zone is known, and it stands in the entry.
     #[inline(always)]
     fn origin(&self, flow: &Flow, seen: Place) -> Place {
-        if flow.flags.get() & flag::TRANSLATED != 0 { Place(u32::from(flow.from.get())) } else { seen }
+        let known = flow.flags.get() & flag::TRANSLATED != 0 && !self.is_forwarded_as_ours(flow);
+        if known { Place(u32::from(flow.from.get())) } else { seen }
+    }
+
+    /// Whether a packet that somebody else has sent has the ends of a connection that this machine has opened with an address
+    /// which is not its own: what it may do is asked of its own zones.
+    #[inline(always)]
+    fn is_forwarded_as_ours(&self, flow: &Flow) -> bool {
+        self.at.hook as u8 == Hook::Forward as u8
+            && flow.flags.get() & flag::TRANSLATED != 0
+            && flow.from.get() == zone::HOST
     }
 
     #[inline(always)]

@@ -81,6 +81,22 @@ fn e9_what_nobody_noted_on_its_way_in_is_nobodys_and_not_this_machines() {
 }
 
 #[test]
+fn what_is_forwarded_does_not_go_on_with_what_this_machine_sends_in_the_same_name() {
+    // Sent with an address that is another's, as transparent proxies do.
+    let (ours, reply) = (line(ANNE, 5353, SHOP, 53), gets(Reason::Reply, HOST, DMZ).by(1));
+    for forwarded in [None, Some(LAN)] {
+        let mut machine = Machine::under(&Policy::new().allow(HOST, DMZ, udp(53), 1));
+        machine.send(local(), &ours.udp()).is(gets(Reason::Rule, HOST, DMZ).by(1).opens());
+        machine.send(dmz(), &ours.back().udp()).is(reply);
+        machine.send(onward(forwarded), &ours.udp()).is(gets(Reason::NoRule, LAN, DMZ).told());
+        machine.send(local(), &ours.udp()).is(gets(Reason::Rule, HOST, DMZ).by(1));
+        machine.publish(&Policy::new().allow(HOST, DMZ, udp(53), 2));
+        machine.send(onward(forwarded), &ours.udp()).is(gets(Reason::NoRule, LAN, DMZ));
+        machine.send(local(), &ours.udp()).is(gets(Reason::Rule, HOST, DMZ).by(2));
+    }
+}
+
+#[test]
 fn a_translated_source_does_not_get_the_failsafe_of_the_address_it_now_has() {
     let machine = Machine::under(&Policy::new().failsafe(tcp(22)));
     let out = line(ADMIN, 61_000, SHOP, 22);
