@@ -20,7 +20,7 @@ impl<E: Env> Context<'_, E> {
         if flow.generation.get() != self.root.generation || !at_home || !flow.live(self.now, self.control.hz) {
             return false;
         }
-        if self.is_forwarded_as_ours(flow) {
+        if self.is_strangers(found) {
             return false;
         }
         let at = Locator(flow.slot.get());
@@ -44,9 +44,9 @@ impl<E: Env> Context<'_, E> {
         true
     }
 
-    /// By which interface a packet may be redirected on its way in; 0: by none. On the way out it shows what the kernel makes of its side of the
-    /// connection, and for the rest of the second those behind it follow: what the kernel begins to translate, to drop or to
-    /// send elsewhere, it is asked about again at once.
+    /// By which interface a packet may be redirected on its way in; 0: by none. On the way out it shows what the kernel makes of
+    /// its side of the connection, and for the rest of the second those behind it follow: what the kernel begins to translate,
+    /// to drop or to send elsewhere, it is asked about again at once.
     #[inline(always)]
     fn direct(&self, packet: &Packet, &Found { flow, direction }: &Found<'_>) -> u16 {
         let plain = flow.state.get() == State::Established as u8
@@ -79,9 +79,11 @@ impl<E: Env> Context<'_, E> {
     #[inline(always)]
     fn judge_again_outcome(&self, packet: &Packet, ends: &Ends, found: &Found<'_>) -> Outcome {
         let &Found { flow, direction } = found;
-        let judgement = self.rejudge(ends, flow, direction);
-        let (from, to) = sides(ends, direction);
-        let mut outcome = Outcome::judged(&judgement, self.origin(flow, from).zone(), to.zone(), ends.src.zone());
+        let strangers = self.is_strangers(found);
+        let (seen, to) = sides(ends, direction);
+        let from = if strangers { seen } else { origin(flow, seen) };
+        let judgement = self.rejudge(from, to, flow);
+        let mut outcome = Outcome::judged(&judgement, from.zone(), to.zone(), ends.src.zone());
         outcome.reply = direction as u8 == Direction::Reply as u8;
         if !judgement.allows() {
             return outcome;
@@ -89,14 +91,17 @@ impl<E: Env> Context<'_, E> {
         if !flow::advance(flow, direction, packet) {
             return self.stray_between(packet, ends);
         }
-        flow.slot.set(judgement.slot.0);
-        flow.from.set(outcome.from);
-        flow.to.set(outcome.to);
-        self.restamp(flow);
-        if self.at.hook as u8 == Hook::Ingress as u8 {
-            flow.set_interface(direction, self.at.interface);
+        // What a stranger may do is no word on the connection.
+        if !strangers {
+            flow.slot.set(judgement.slot.0);
+            flow.from.set(outcome.from);
+            flow.to.set(outcome.to);
+            self.restamp(flow);
+            if self.at.hook as u8 == Hook::Ingress as u8 {
+                flow.set_interface(direction, self.at.interface);
+            }
+            flow.touch(self.now, self.control.hz);
         }
-        flow.touch(self.now, self.control.hz);
         if direction as u8 == Direction::Reply as u8 && judgement.reason as u8 != Reason::Audit as u8 {
             outcome.reason = Reason::Reply;
             outcome.would = Reason::Reply;
@@ -116,26 +121,20 @@ impl<E: Env> Context<'_, E> {
         }
     }
 
-    /// The initiator's place: of a translated connection only the zone is known, and it stands in the entry.
+    /// Whether this packet only has the ends of a connection that somebody else has opened: this machine may send with an
+    /// address that is not its own, as transparent proxies do. What a stranger's packet may do is asked of its own zones.
     #[inline(always)]
-    fn origin(&self, flow: &Flow, seen: Place) -> Place {
-        let known = flow.flags.get() & flag::TRANSLATED != 0 && !self.is_forwarded_as_ours(flow);
-        if known { Place(u32::from(flow.from.get())) } else { seen }
-    }
-
-    /// Whether a packet that somebody else has sent has the ends of a connection that this machine has opened with an address
-    /// which is not its own: what it may do is asked of its own zones.
-    #[inline(always)]
-    fn is_forwarded_as_ours(&self, flow: &Flow) -> bool {
-        self.at.hook as u8 == Hook::Forward as u8
-            && flow.flags.get() & flag::TRANSLATED != 0
-            && flow.from.get() == zone::HOST
+    fn is_strangers(&self, &Found { flow, direction }: &Found<'_>) -> bool {
+        let opens = direction as u8 == Direction::Forward as u8;
+        match self.at.hook {
+            Hook::Local => opens && flow.from.get() != zone::HOST,
+            Hook::Ingress => opens && is_in_anothers_name(flow),
+            Hook::Forward => is_in_anothers_name(flow),
+        }
     }
 
     #[inline(always)]
-    fn rejudge(&self, ends: &Ends, flow: &Flow, direction: Direction) -> Judgement {
-        let (from, to) = sides(ends, direction);
-        let from = self.origin(flow, from);
+    fn rejudge(&self, from: Place, to: Place, flow: &Flow) -> Judgement {
         let question = Question { from, to, proto: flow.proto.get(), service: flow.service() };
         judge(self.env, self.root, &question, self.now)
     }
@@ -279,9 +278,10 @@ impl<E: Env> Context<'_, E> {
             return Outcome::deny(ends, Reason::Quarantined);
         }
         let quoted = Ends { src: ends.dst, dst: self.root.place(self.env, packet.quoted.dst) };
-        let judgement = self.rejudge(&quoted, flow, direction);
-        let (from, to) = sides(&quoted, direction);
-        let from = self.origin(flow, from);
+        let (seen, to) = sides(&quoted, direction);
+        let strangers = self.at.hook as u8 == Hook::Forward as u8 && is_in_anothers_name(flow);
+        let from = if strangers { seen } else { origin(flow, seen) };
+        let judgement = self.rejudge(from, to, flow);
         let mut outcome = Outcome::judged(&judgement, from.zone(), to.zone(), ends.src.zone());
         if judgement.allows() && judgement.reason as u8 != Reason::Audit as u8 {
             outcome.reason = Reason::Related;
@@ -397,7 +397,7 @@ impl<E: Env> Context<'_, E> {
         if over {
             return flow.reopen(self.env, birth);
         }
-        if direction as u8 == Direction::Forward as u8 {
+        if direction as u8 == Direction::Forward as u8 && !self.is_strangers(&found) {
             flow.slot.set(birth.slot.get().0);
             flow.from.set(birth.from.get());
             flow.to.set(birth.to.get());
@@ -410,6 +410,18 @@ impl<E: Env> Context<'_, E> {
         }
         false
     }
+}
+
+/// The initiator's place: of a translated connection only the zone is known, and it stands in the entry.
+#[inline(always)]
+fn origin(flow: &Flow, seen: Place) -> Place {
+    if flow.flags.get() & flag::TRANSLATED != 0 { Place(u32::from(flow.from.get())) } else { seen }
+}
+
+/// Whether this machine has opened it with an address that is not its own.
+#[inline(always)]
+fn is_in_anothers_name(flow: &Flow) -> bool {
+    flow.flags.get() & flag::TRANSLATED != 0 && flow.from.get() == zone::HOST
 }
 
 /// Initiator's and responder's place.

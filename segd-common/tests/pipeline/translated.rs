@@ -97,6 +97,32 @@ fn what_is_forwarded_does_not_go_on_with_what_this_machine_sends_in_the_same_nam
 }
 
 #[test]
+fn nobody_goes_on_with_a_connection_that_another_has_opened_between_the_same_ends() {
+    let same = line(ANNE, 5353, SHOP, 53);
+    let (ours, theirs) = (gets(Reason::Rule, HOST, DMZ).by(1), gets(Reason::Rule, LAN, DMZ).by(2));
+    // This machine has opened it; then the address's owner comes in.
+    let mut machine = Machine::under(&Policy::new().allow(HOST, DMZ, udp(53), 1));
+    machine.send(local(), &same.udp()).is(ours.opens());
+    machine.send(lan(), &same.udp()).is(gets(Reason::NoRule, LAN, DMZ).told());
+    machine.publish(&Policy::new().allow(HOST, DMZ, udp(53), 1).allow(LAN, DMZ, udp(53), 2));
+    for _ in 0..2 {
+        machine.send(lan(), &same.udp()).is(theirs);
+        machine.send(local(), &same.udp()).is(ours);
+        machine.send(dmz(), &same.back().udp()).is(gets(Reason::Reply, HOST, DMZ).by(1));
+    }
+    // The other way round.
+    let mut machine = Machine::under(&Policy::new().allow(LAN, DMZ, udp(53), 2));
+    machine.send(lan(), &same.udp()).is(theirs.opens());
+    machine.send(local(), &same.udp()).is(gets(Reason::NoRule, HOST, DMZ).told());
+    machine.publish(&Policy::new().allow(HOST, DMZ, udp(53), 1).allow(LAN, DMZ, udp(53), 2));
+    for _ in 0..2 {
+        machine.send(local(), &same.udp()).is(ours);
+        machine.send(lan(), &same.udp()).is(theirs);
+        machine.send(dmz(), &same.back().udp()).is(gets(Reason::Reply, LAN, DMZ).by(2));
+    }
+}
+
+#[test]
 fn a_translated_source_does_not_get_the_failsafe_of_the_address_it_now_has() {
     let machine = Machine::under(&Policy::new().failsafe(tcp(22)));
     let out = line(ADMIN, 61_000, SHOP, 22);

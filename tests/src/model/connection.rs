@@ -56,8 +56,10 @@ pub struct Connection {
     pub state: State,
     /// What rules match on.
     pub service: u16,
-    /// Where its initiator is from, if its address no longer tells.
-    pub origin: Option<Who>,
+    /// Where its initiator is from, as it was judged last.
+    pub from: Who,
+    /// Whether that is another zone than its address's.
+    pub renamed: bool,
     initiator: Side,
     responder: Side,
 }
@@ -68,10 +70,10 @@ const WINDOW: u32 = 1 << 20;
 impl Connection {
     /// One that begins with this packet; `reply`: it is the responder's.
     #[must_use]
-    pub fn begun(seen: &Seen, service: u16, state: State, reply: bool) -> Self {
+    pub fn begun(seen: &Seen, service: u16, state: State, reply: bool, from: Who) -> Self {
         let (heard, unheard) = (Side { seq: Some(seen.seq), finished: false }, Side::default());
         let (initiator, responder) = if reply { (unheard, heard) } else { (heard, unheard) };
-        Self { state, service, origin: None, initiator, responder }
+        Self { state, service, from, renamed: false, initiator, responder }
     }
 
     /// Whether the packet belongs to it, whatever its ports say; if so, moves it on.

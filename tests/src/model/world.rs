@@ -161,11 +161,11 @@ impl World {
         }
         match seen.kind {
             Kind::Arp => return Outcome::of(Why::UnsupportedEthertype, from, to),
-            Kind::Error => return self.related(seen, ends),
+            Kind::Error => return self.related(at, seen, ends),
             Kind::Syn => {}
             _ => {
                 if let Some((key, reply)) = self.connections.find(seen.key) {
-                    return self.goes_on(seen, ends, key, reply);
+                    return self.goes_on(at, seen, ends, key, reply);
                 }
             }
         }
@@ -210,10 +210,11 @@ impl World {
     }
 
     /// A packet of a connection that is known: its initiator's right is asked again, whoever sent the packet.
-    fn goes_on(&mut self, seen: &Seen, ends: Ends, key: Key, reply: bool) -> Outcome {
+    fn goes_on(&mut self, at: Sight<'_>, seen: &Seen, ends: Ends, key: Key, reply: bool) -> Outcome {
         let (from, to) = if reply { (ends.dst, ends.src) } else { (ends.src, ends.dst) };
         let Some(connection) = self.connections.get(key) else { return self.stray(ends) };
-        let from = connection.origin.map_or(from, |zone| End { zone, failsafe: false });
+        let strangers = connection.is_strangers(at.hook, reply);
+        let from = if strangers { from } else { connection.origin(from) };
         let said = self.policy.says(from, to, key.protocol, connection.service);
         let outcome = Outcome::said(said, from.zone, to.zone);
         if !said.why.passes() {
@@ -222,17 +223,18 @@ impl World {
         if !connection.takes(seen, reply) {
             return self.stray(ends);
         }
+        if !strangers {
+            connection.from = from.zone;
+        }
         let why = if reply && said.why != Why::Audit { Why::Reply } else { said.why };
         Outcome { why, ..outcome }
     }
 
     /// A packet of no connection.
     fn opens(&mut self, at: Sight<'_>, seen: &Seen, mut ends: Ends) -> Outcome {
-        let mut origin = None;
         // Forwarded with our own address, and nobody has noted where it came from: it is no packet of ours.
         if at.hook == Hook::Forward && ends.src.zone == Who::Host {
             ends.src = End { zone: Who::Unzoned, failsafe: false };
-            origin = Some(Who::Unzoned);
         }
         // The answer to a query is never adopted: who asked asks again.
         let midstream = seen.kind == Kind::Answer || (seen.kind == Kind::Segment && !self.adopting);
@@ -244,7 +246,7 @@ impl World {
         let said = self.policy.says(ends.src, ends.dst, seen.key.protocol, seen.service);
         let outcome = Outcome::said(said, ends.src.zone, ends.dst.zone);
         if said.why.passes() && !(midstream && said.why == Why::Audit) {
-            return Outcome { opened: self.remember(seen, origin), ..outcome };
+            return Outcome { opened: self.remember(at, seen, ends.src.zone), ..outcome };
         }
         let belongs_to_nothing = match seen.kind {
             Kind::Segment | Kind::Answer | Kind::Stray => true,
@@ -255,16 +257,20 @@ impl World {
     }
 
     /// A live connection stays as it is when its SYN comes again; a finished one makes way.
-    fn remember(&mut self, seen: &Seen, origin: Option<Who>) -> bool {
-        if let Some((key, _)) = self.connections.find(seen.key)
-            && self.connections.get(key).is_some_and(|connection| connection.state != State::Closing)
+    fn remember(&mut self, at: Sight<'_>, seen: &Seen, from: Who) -> bool {
+        if let Some((key, reply)) = self.connections.find(seen.key)
+            && let Some(connection) = self.connections.get(key)
+            && connection.state != State::Closing
         {
+            if !reply && !connection.is_strangers(at.hook, reply) {
+                connection.from = from;
+            }
             return false;
         }
         let midstream = matches!(seen.kind, Kind::Segment | Kind::Answer);
         let state = if midstream { State::Established } else { State::HalfOpen };
-        let mut connection = Connection::begun(seen, seen.service, state, false);
-        connection.origin = origin;
+        let mut connection = Connection::begun(seen, seen.service, state, false, from);
+        connection.renamed = from != self.policy.zone_of(seen.key.src);
         self.connections.open(seen.key, connection);
         true
     }
@@ -277,16 +283,15 @@ impl World {
     }
 
     /// An ICMP error about a connection.
-    fn related(&mut self, seen: &Seen, ends: Ends) -> Outcome {
+    fn related(&mut self, at: Sight<'_>, seen: &Seen, ends: Ends) -> Outcome {
         let Some(quoted) = seen.quoted else { return self.stray(ends) };
         let Some((key, reply)) = self.connections.find(quoted) else { return self.stray(ends) };
-        let Some(Connection { service, origin, .. }) = self.connections.get(key).copied() else {
-            return self.stray(ends);
-        };
+        let Some(connection) = self.connections.get(key).copied() else { return self.stray(ends) };
         let other = self.policy.end(quoted.dst);
         let (from, to) = if reply { (other, ends.dst) } else { (ends.dst, other) };
-        let from = origin.map_or(from, |zone| End { zone, failsafe: false });
-        let said = self.policy.says(from, to, key.protocol, service);
+        let strangers = at.hook == Hook::Forward && connection.is_in_anothers_name();
+        let from = if strangers { from } else { connection.origin(from) };
+        let said = self.policy.says(from, to, key.protocol, connection.service);
         let related = said.why.passes() && said.why != Why::Audit;
         let why = if related { Why::Related } else { said.why };
         Outcome { why, ..Outcome::said(said, from.zone, to.zone) }
@@ -318,7 +323,7 @@ impl World {
         if !said.why.passes() || (said.why == Why::Audit && !self.adopting) {
             return outcome;
         }
-        let connection = Connection::begun(seen, seen.key.sport, State::Established, true);
+        let connection = Connection::begun(seen, seen.key.sport, State::Established, true, ends.dst.zone);
         self.connections.open(seen.key.reversed(), connection);
         let why = if said.why == Why::Audit { Why::Audit } else { Why::Reply };
         Outcome { why, opened: true, ..Outcome::said(said, ends.dst.zone, ends.src.zone) }
@@ -364,6 +369,27 @@ impl World {
         };
         let outcome = Outcome { opened: false, datagram: Some(name), ..datagram.outcome };
         if datagram.add(part) { outcome } else { outcome.refused() }
+    }
+}
+
+impl Connection {
+    /// Its initiator: where its address says, unless it was judged by something else.
+    fn origin(&self, seen: End) -> End {
+        if self.renamed { End { zone: self.from, failsafe: false } } else { seen }
+    }
+
+    /// This machine has opened it with an address that is not its own.
+    fn is_in_anothers_name(&self) -> bool {
+        self.renamed && self.from == Who::Host
+    }
+
+    /// The packet comes from somebody else than the end of the connection whose address it has.
+    fn is_strangers(&self, hook: Hook, reply: bool) -> bool {
+        match hook {
+            Hook::Local => !reply && self.from != Who::Host,
+            Hook::Ingress => !reply && self.is_in_anothers_name(),
+            Hook::Forward => self.is_in_anothers_name(),
+        }
     }
 }
 
