@@ -146,9 +146,8 @@ impl Attached {
             })?;
         }
         for seat in Seat::ALL.into_iter().filter(|seat| !wanted.contains(seat)) {
-            self.pin(seat, link.index).let_go()?;
+            self.let_go(seat, link.index)?;
         }
-        self.held.forget_unpinned();
         self.names.insert(link.index, link.name.clone());
         Ok(())
     }
@@ -173,7 +172,7 @@ impl Attached {
         // TC links attach by name, and names change hands; filters may be taken off as soon as they are there.
         pin.state().map_err(|why| {
             let _ = pin.let_go();
-            self.held.forget_unpinned();
+            self.held.forget(&pin.path);
             format!("the {} for {} {why}; it is tried again", pin.what(), pin.seat.name())
         })
     }
@@ -195,7 +194,7 @@ impl Attached {
     fn let_all_go(&mut self, ifindex: u32) -> Result<(), DatapathError> {
         self.pin_again();
         for seat in Seat::ALL {
-            self.pin(seat, ifindex).let_go()?;
+            self.let_go(seat, ifindex)?;
         }
         let qdisc = self.qdisc_pin(ifindex);
         if qdisc.exists() {
@@ -206,7 +205,13 @@ impl Attached {
             })?;
             unpin(&qdisc)?;
         }
-        self.held.forget_unpinned();
+        Ok(())
+    }
+
+    fn let_go(&mut self, seat: Seat, ifindex: u32) -> Result<(), DatapathError> {
+        let pin = self.pin(seat, ifindex);
+        pin.let_go()?;
+        self.held.forget(&pin.path);
         Ok(())
     }
 

@@ -20,9 +20,9 @@ impl Held {
         Ok(())
     }
 
-    /// Lets go whatever has no pin any more.
-    pub(super) fn forget_unpinned(&mut self) {
-        self.0.retain(|path, _| path.exists());
+    /// Lets one go that was taken off.
+    pub(super) fn forget(&mut self, path: &Path) {
+        self.0.remove(path);
     }
 
     /// Pins anew what somebody has unpinned, unless its interface is gone. Gives the places.

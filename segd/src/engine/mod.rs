@@ -121,10 +121,12 @@ impl Engine {
 
     /// What keeps this machine from being guarded; empty when the kernel says that all is well.
     pub fn health(&self) -> Vec<Amiss> {
-        let mut core = self.core();
-        core.settle();
-        core.take_pulse();
-        core.health()
+        let health = self.write(|core| {
+            core.settle();
+            core.take_pulse();
+            core.health()
+        });
+        health.value
     }
 
     /// Whether a restart could help: the daemon can't do its work, or the kernel enforces something else than it was told. An
