@@ -11,7 +11,8 @@ pub const REASONS: usize = 32;
 
 const _: () = assert!(Reason::COUNT <= REASONS);
 
-/// One CPU's counters of one zone pair, from the initiator to the responder. Indexed by [`Reason`].
+/// One CPU's counters of one zone pair, from the initiator to the responder. Indexed by [`Reason`]. The next build's daemon
+/// reads them on: the order stays, whatever the room for reasons.
 #[derive(Debug)]
 #[repr(C)]
 pub struct PairCounters {
@@ -27,7 +28,7 @@ pub struct PairCounters {
 
 const _: () = assert!(size_of::<PairCounters>() == 8 * (3 * REASONS + 1));
 
-/// One CPU's counters of one rule.
+/// One CPU's counters of one rule. What is added comes last: the next build's daemon reads them on.
 #[derive(Debug)]
 #[repr(C)]
 pub struct RuleCounters {

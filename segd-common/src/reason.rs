@@ -22,8 +22,8 @@ impl Verdict {
 
 macro_rules! reasons {
     ($( $(#[$doc:meta])* $variant:ident = $number:literal, $name:literal, $verdict:ident; )*) => {
-        /// Why a packet got its verdict. The number is the index of the kernel's counter and never changes its meaning
-        /// within one `ABI`.
+        /// Why a packet got its verdict. The number is the index of the kernel's counter and never changes its meaning:
+        /// what was counted is read on by later builds.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[repr(u8)]
         pub enum Reason {

@@ -1,13 +1,15 @@
 //! A policy that outgrows the kernel's maps: larger ones take their place, and nobody notices.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::net::UdpSocket;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use segd_tests::lab::{Lab, Metrics, Port, Session, Zones, is_silence, until};
+use segd_common::ABI;
+use segd_tests::lab::{Lab, Metrics, Office, Port, Session, Zones, is_silence, until};
 use segd_tests::needs_root;
 use segd_tests::packet::udp;
 
@@ -83,8 +85,7 @@ fn ports(sessions: &[Session]) -> Result<BTreeSet<u64>> {
 }
 
 fn sets(lab: &Lab) -> Result<Vec<String>> {
-    let names =
-        std::fs::read_dir(lab.daemon.pins())?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+    let names = fs::read_dir(lab.daemon.pins())?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
     let names: Result<Vec<String>> = names.collect();
     Ok(names?.into_iter().filter(|name| name.starts_with("maps_")).collect())
 }
@@ -110,8 +111,8 @@ fn connections_that_are_silent_while_the_maps_grow_are_in_the_new_ones_at_once()
 }
 
 /// How often a frame is sent while something else goes on; each is heard on the other side.
-fn under_traffic(lab: &Lab, work: impl FnOnce() -> Result<()>) -> Result<u64> {
-    let (dev, accounting) = (&lab.office.dev, &lab.office.accounting);
+fn under_traffic(office: &Office, work: impl FnOnce() -> Result<()>) -> Result<u64> {
+    let (dev, accounting) = (&office.dev, &office.accounting);
     // Somebody listens, and never answers: no error comes back that would be counted too.
     let _listener = accounting.net.run(|| UdpSocket::bind(("0.0.0.0", 53)))?;
     let (sender, mut receiver) = (Port::open(&dev.net, "eth0")?, Port::open(&accounting.net, "eth0")?);
@@ -156,7 +157,7 @@ fn no_packet_is_lost_and_none_is_uncounted_while_the_maps_grow() -> Result<()> {
     };
     let mut total = 0;
     for grown in [roomy, names(large())] {
-        total += under_traffic(&lab, || lab.reload(&grown))?;
+        total += under_traffic(&lab.office, || lab.reload(&grown))?;
         assert_eq!(packets(&lab.metrics()?), (total, total));
     }
     assert!(total > 100, "{total} packets are no traffic");
@@ -197,9 +198,39 @@ fn a_daemon_killed_at_any_step_of_a_growth_leaves_one_whole_set_and_loses_nothin
     Ok(())
 }
 
+/// A set that was left under another number stands for that of a build with other layouts: nobody takes it over.
+#[test]
+fn every_packet_is_counted_once_through_changes_to_another_layout_wherever_a_daemon_is_killed() -> Result<()> {
+    needs_root!();
+    let zones = small().rule("names", "dev", "accounting", "udp/53").to_string();
+    let mut lab = Lab::enforcing(zones)?;
+    let pins = lab.daemon.pins().clone();
+    let (names, pair) = ([("rule", "names")], [("from_zone", "dev"), ("to_zone", "accounting"), ("verdict", "allow")]);
+    let mut total = 0;
+    for pause in [None, Some(0), Some(50), Some(100), Some(150), Some(250), Some(400), None] {
+        let Lab { daemon, office } = &mut lab;
+        total += under_traffic(office, || {
+            daemon.kill()?;
+            fs::rename(pins.join(format!("maps_{ABI}")), pins.join("maps_1"))?;
+            if let Some(pause) = pause {
+                drop(daemon.begin(&office.gateway)?);
+                thread::sleep(Duration::from_millis(pause));
+                daemon.kill()?;
+            }
+            daemon.start(&office.gateway)
+        })?;
+        let metrics = lab.metrics()?;
+        let counted = metrics.count("segd_rule_packets_total", &names);
+        assert_eq!((counted, metrics.count("segd_packets_total", &pair)), (total, total), "killed after {pause:?} ms");
+        assert_eq!(sets(&lab)?, [format!("maps_{ABI}")], "killed after {pause:?} ms");
+    }
+    assert!(total > 500, "{total} packets are no traffic");
+    Ok(())
+}
+
 /// The number by which the kernel counts a rule.
 fn number(lab: &Lab, rule: &str) -> Result<Option<u64>> {
-    let registry = std::fs::read_to_string(lab.daemon.state().join("registry.json"))?;
+    let registry = fs::read_to_string(lab.daemon.state().join("registry.json"))?;
     Ok(serde_json::from_str::<serde_json::Value>(&registry)?["rules"][rule]["number"].as_u64())
 }
 
@@ -220,9 +251,9 @@ fn the_number_of_a_rule_that_is_long_gone_goes_to_another_one_with_all_counters_
     lab.daemon.terminate()?;
     // A month goes by.
     let file = lab.daemon.state().join("registry.json");
-    let registry: String = std::fs::read_to_string(&file)?;
+    let registry: String = fs::read_to_string(&file)?;
     let gone = registry.find("\"gone\": \"").context("it is written down since when the rule is gone")? + 9;
-    std::fs::write(&file, format!("{}2020{}", &registry[..gone], &registry[gone + 4..]))?;
+    fs::write(&file, format!("{}2020{}", &registry[..gone], &registry[gone + 4..]))?;
     lab.start()?;
     assert_eq!(number(&lab, "brief")?, None, "{}", lab.daemon.log());
     allow(&lab, "later", "tcp/9000")?;

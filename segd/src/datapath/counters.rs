@@ -90,7 +90,7 @@ pub(super) fn pairs(set: &MapSet) -> Result<Vec<PairCounters>, DatapathError> {
     Ok(told.map(|((from, to), words)| pair(*from, *to, words)).collect())
 }
 
-fn add<const N: usize>(into: &mut [u64; N], counted: &[u64; N]) {
+pub(super) fn add<const N: usize>(into: &mut [u64; N], counted: &[u64; N]) {
     into.iter_mut().zip(counted).for_each(|(into, counted)| *into = into.wrapping_add(*counted));
 }
 
@@ -110,15 +110,19 @@ pub(super) fn sum<const N: usize>(values: &PerCpuValues<[u64; N]>) -> [u64; N]
 where
     [u64; N]: Pod,
 {
-    values.iter().fold([0; N], |mut sum, cpu| {
-        sum.iter_mut().zip(cpu).for_each(|(sum, value)| *sum = sum.wrapping_add(*value));
+    sum_words(values.iter())
+}
+
+pub(super) fn sum_words<'a, const N: usize>(values: impl Iterator<Item = &'a [u64; N]>) -> [u64; N] {
+    values.fold([0; N], |mut sum, cpu| {
+        add(&mut sum, cpu);
         sum
     })
 }
 
 /// What all CPUs counted for a rule.
-pub(super) fn sum_rule(values: &PerCpuValues<[u64; RULE_WORDS]>) -> [u64; RULE_WORDS] {
-    values.iter().fold([0; RULE_WORDS], |mut sum, cpu| {
+pub(super) fn sum_rule<'a>(values: impl Iterator<Item = &'a [u64; RULE_WORDS]>) -> [u64; RULE_WORDS] {
+    values.fold([0; RULE_WORDS], |mut sum, cpu| {
         add_rule(&mut sum, cpu);
         sum
     })
@@ -129,7 +133,7 @@ fn rules(set: &MapSet, clock: &Clock) -> Result<Vec<RuleCounters>, DatapathError
     let mut rules = Vec::new();
     for rule in 0..set.sizes.rules {
         let values = map.get(&rule, 0).map_err(|error| DatapathError::map("read RULE_COUNTERS", &error))?;
-        let mut words = sum_rule(&values);
+        let mut words = sum_rule(values.iter());
         if let Some(before) = set.ledger.rules.get(&rule) {
             add_rule(&mut words, before);
         }

@@ -10,6 +10,9 @@
 //! | second rename | new set | – | old set | puts its programs into the links, takes what the old set counted since |
 //! | links changed over, last counts taken | new set | – | old set | the same; it comes to the same numbers |
 //! | the old pins are removed | new set | – | – | takes over the new set |
+//!
+//! Of a build with another layout only the counters are taken: `_before` has a second name for them from before the first set is
+//! made until the last of them are taken, and that is repeated by whoever finds it.
 
 use std::fs;
 use std::io;
@@ -23,6 +26,9 @@ use super::DatapathError;
 pub(super) const CALLED: &str = "called_";
 /// How the folder of a set ends that is being made.
 pub(super) const NEXT: &str = "_next";
+const OLD: &str = "_old";
+/// How the folder ends that holds what another build counted.
+pub(super) const BEFORE: &str = "_before";
 
 /// The folders of one instance's sets.
 #[derive(Clone, Debug)]
@@ -51,7 +57,12 @@ impl Folders {
 
     /// Of the set that is being left.
     pub(super) fn old(&self) -> PathBuf {
-        self.named("_old")
+        self.named(OLD)
+    }
+
+    /// Of what a build with another layout counted.
+    pub(super) fn before(&self) -> PathBuf {
+        self.named(BEFORE)
     }
 
     /// Finishes or undoes what a daemon that died left half done.
@@ -62,6 +73,23 @@ impl Folders {
             rename(if next.exists() { &next } else { &old }, &current)?;
         }
         remove(&next)
+    }
+
+    /// Makes way for the counters of a build with another layout. Gives the folder of its set, if it left one; of several the
+    /// one that was last changed.
+    pub(super) fn begin_before(&self) -> Result<Option<PathBuf>, DatapathError> {
+        remove(&self.before())?;
+        let sets = self.others().into_iter().filter(|path| !ends_with(path, NEXT) && !ends_with(path, BEFORE));
+        let changed = |path: &PathBuf| fs::metadata(path).and_then(|there| there.modified()).ok();
+        Ok(sets.max_by_key(|path| (!ends_with(path, OLD), changed(path))))
+    }
+
+    /// The folders of builds with other layouts.
+    fn others(&self) -> Vec<PathBuf> {
+        let own = [self.current(), self.next(), self.old(), self.before()];
+        let entries = fs::read_dir(&self.dir).into_iter().flatten().flatten();
+        let sets = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("maps_"));
+        sets.map(|entry| entry.path()).filter(|path| !own.contains(path)).collect()
     }
 
     /// An empty folder for the set that is to be made.
@@ -93,7 +121,8 @@ impl Folders {
 
     /// Removes the pins of the set that was left.
     pub(super) fn leave(&self) -> Result<(), DatapathError> {
-        remove(&self.old())
+        remove(&self.old())?;
+        remove(&self.before())
     }
 
     /// An empty folder for what the programs of one load call. Each load has its own, for as long as they are attached.
@@ -116,13 +145,7 @@ impl Folders {
     /// Removes what builds with other layouts left, once nothing attached uses it any more. If such a build comes back it must
     /// not find a policy of long ago, and put that in force until it has read the zone file.
     pub(super) fn only_this_layout(&self) -> Result<(), DatapathError> {
-        let own = [self.current(), self.next(), self.old()];
-        for entry in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
-            if entry.file_name().to_string_lossy().starts_with("maps_") && !own.contains(&entry.path()) {
-                remove(&entry.path())?;
-            }
-        }
-        Ok(())
+        self.others().iter().try_for_each(|path| remove(path))
     }
 
     /// Removes every set. Returns what they were.
@@ -139,6 +162,10 @@ impl Folders {
         }
         Ok(gone)
     }
+}
+
+fn ends_with(path: &Path, suffix: &str) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(suffix))
 }
 
 fn rename(from: &Path, to: &Path) -> Result<(), DatapathError> {

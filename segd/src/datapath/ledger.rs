@@ -6,12 +6,13 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use aya::maps::{Array, PerCpuArray};
+use aya::maps::Array;
 
 use super::DatapathError;
-use super::counters::{PAIR_WORDS, RULE_WORDS, sum};
+use super::counted::{Counted, each, pair_of, rule_of};
+use super::counters::{PAIR_WORDS, RULE_WORDS, add, sum_rule};
 use super::raw::{Mapping, create_array, pin};
-use super::share::{array, open, per_cpu, same};
+use super::share::{array, open, same};
 
 pub(super) const PAIR_LEDGER: &str = "PAIR_LEDGER";
 pub(super) const RULE_LEDGER: &str = "RULE_LEDGER";
@@ -31,15 +32,17 @@ impl Ledger {
     /// What is written in the ledgers of `maps`.
     pub(super) fn read(maps: &Path) -> Self {
         let mut ledger = Self::default();
-        each(maps, PAIR_LEDGER, |_, entry: PairEntry| {
-            if entry[0] & TAKEN != 0 {
-                let zones = ((entry[0] >> 16) as u16, entry[0] as u16);
-                ledger.pairs.insert(zones, std::array::from_fn(|word| entry[word + 1]));
+        each(maps, PAIR_LEDGER, |_, entry| {
+            if let [mark, words @ ..] = entry
+                && mark & TAKEN != 0
+                && let Some(sums) = pair_of(words)
+            {
+                ledger.pairs.insert(((mark >> 16) as u16, *mark as u16), sums);
             }
         });
-        each(maps, RULE_LEDGER, |rule, entry: [u64; RULE_WORDS]| {
-            if entry != [0; RULE_WORDS] {
-                ledger.rules.insert(rule, entry);
+        each(maps, RULE_LEDGER, |rule, entry| {
+            if let Some(sums) = rule_of(entry).filter(|sums| *sums != [0; RULE_WORDS]) {
+                ledger.rules.insert(rule, sums);
             }
         });
         ledger
@@ -63,7 +66,7 @@ impl Ledger {
     }
 
     fn add_pairs(&mut self, from: &Path) {
-        let Some(counters) = per_cpu::<[u64; PAIR_WORDS]>(from, "PAIR_COUNTERS") else { return };
+        let Some(counters) = Counted::open(from, "PAIR_COUNTERS") else { return };
         let Some(slots) = array::<u64>(from, "PAIR_SLOTS") else { return };
         let zones = slots.len().isqrt().max(1);
         for pair in 0..slots.len() {
@@ -79,21 +82,17 @@ impl Ledger {
         self.add_pair((0, 0), &counters, 0);
     }
 
-    fn add_pair<M>(&mut self, zones: (u16, u16), counters: &PerCpuArray<M, [u64; PAIR_WORDS]>, slot: u32)
-    where
-        M: std::borrow::Borrow<aya::maps::MapData>,
-    {
-        let counted = counters.get(&slot, 0).map_or([0; PAIR_WORDS], |values| sum(&values));
-        if counted != [0; PAIR_WORDS] {
+    fn add_pair(&mut self, zones: (u16, u16), counters: &Counted, slot: u32) {
+        if let Some(counted) = counters.pair(slot).filter(|counted| *counted != [0; PAIR_WORDS]) {
             add(self.pairs.entry(zones).or_insert([0; PAIR_WORDS]), &counted);
         }
     }
 
     fn add_rules(&mut self, from: &Path) {
-        let Some(counters) = per_cpu::<[u64; RULE_WORDS]>(from, "RULE_COUNTERS") else { return };
-        for rule in 0..counters.len() {
-            let Ok(values) = counters.get(&rule, 0) else { continue };
-            let counted = super::counters::sum_rule(&values);
+        let Some(counters) = Counted::open(from, "RULE_COUNTERS") else { return };
+        for rule in 0..counters.entries() {
+            let Some(values) = counters.rule(rule) else { continue };
+            let counted = sum_rule(values.iter());
             if counted != [0; RULE_WORDS] {
                 add_rule(self.rules.entry(rule).or_default(), &counted);
             }
@@ -134,10 +133,6 @@ impl Ledger {
     }
 }
 
-fn add<const N: usize>(into: &mut [u64; N], counted: &[u64; N]) {
-    into.iter_mut().zip(counted).for_each(|(into, counted)| *into = into.wrapping_add(*counted));
-}
-
 /// The last word of a rule's counters is no sum but a time: the latest holds.
 pub(super) fn add_rule(into: &mut [u64; RULE_WORDS], counted: &[u64; RULE_WORDS]) {
     let latest = into[RULE_WORDS - 1].max(counted[RULE_WORDS - 1]);
@@ -150,13 +145,6 @@ fn map<T: aya::Pod>(maps: &Path, name: &str) -> Option<Result<Mapping<T>, io::Er
     let entries = Array::<_, T>::try_from(aya::maps::Map::Array(map)).ok()?.len();
     let map = open(maps, name)?;
     Some(Mapping::new(map.fd().as_fd(), entries as usize))
-}
-
-fn each<T: aya::Pod>(maps: &Path, name: &str, mut visit: impl FnMut(u32, T)) {
-    if let Some(Ok(mapping)) = map::<T>(maps, name) {
-        (0..mapping.len())
-            .for_each(|index| mapping.read(index).into_iter().for_each(|value| visit(index as u32, value)));
-    }
 }
 
 fn rewrite<T: aya::Pod>(maps: &Path, name: &'static str, mut value: impl FnMut(u32) -> T) -> Result<(), DatapathError> {

@@ -5,6 +5,7 @@
 
 mod attached;
 mod carry;
+mod counted;
 mod counters;
 mod error;
 mod events;
@@ -219,13 +220,14 @@ impl Datapath {
     fn leave(&mut self) -> Result<(), DatapathError> {
         self.attached.take_over(&mut self.set)?;
         self.folders.only_call(&self.set.called)?;
-        self.folders.only_this_layout()?;
-        let (current, old) = (self.folders.current(), self.folders.old());
-        if old.exists() {
+        let (current, old, before) = (self.folders.current(), self.folders.old(), self.folders.before());
+        if old.exists() || before.exists() {
             wait_for_programs().map_err(|source| DatapathError::system("wait for running programs", source))?;
             self.set.take_from(&old, &current)?;
-            self.folders.leave()?;
+            self.set.take_counts(&before, &current)?;
         }
+        self.folders.only_this_layout()?;
+        self.folders.leave()?;
         self.moving = Moving::No;
         Ok(())
     }
@@ -469,7 +471,7 @@ impl Datapath {
     #[must_use]
     pub fn is_unfinished(name: &OsStr) -> bool {
         let name = name.to_string_lossy();
-        name.ends_with(folders::NEXT) || name.starts_with(folders::CALLED)
+        name.ends_with(folders::NEXT) || name.ends_with(folders::BEFORE) || name.starts_with(folders::CALLED)
     }
 
     /// Takes enforcement off: what is attached first, then maps. Returns what was taken off.

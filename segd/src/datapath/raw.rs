@@ -84,6 +84,7 @@ impl<T> Drop for Mapping<T> {
 
 /// `enum bpf_cmd` (include/uapi/linux/bpf.h).
 const BPF_MAP_CREATE: libc::c_int = 0;
+const BPF_MAP_LOOKUP_ELEM: libc::c_int = 1;
 const BPF_MAP_UPDATE_ELEM: libc::c_int = 2;
 const BPF_OBJ_PIN: libc::c_int = 6;
 const BPF_OBJ_GET: libc::c_int = 7;
@@ -113,7 +114,7 @@ struct MapCreate {
 }
 
 #[repr(C)]
-struct MapUpdate {
+struct MapElement {
     map_fd: u32,
     pad: u32,
     key: u64,
@@ -146,6 +147,18 @@ pub(super) fn pin(object: &OwnedFd, path: &Path) -> io::Result<()> {
     bpf(BPF_OBJ_PIN, &wanted).map(|_| ())
 }
 
+/// Reads one entry. `into` has room for a whole value, rounded up to 8 bytes, for each possible CPU where each has its own.
+pub(super) fn lookup(map: BorrowedFd<'_>, key: u32, into: &mut [u64]) -> io::Result<()> {
+    let wanted = MapElement {
+        map_fd: map.as_raw_fd().cast_unsigned(),
+        pad: 0,
+        key: std::ptr::from_ref(&key) as u64,
+        value: into.as_mut_ptr() as u64,
+        flags: 0,
+    };
+    bpf(BPF_MAP_LOOKUP_ELEM, &wanted).map(|_| ())
+}
+
 /// Returns when every program that was running at the call has ended.
 ///
 /// The kernel waits so after an update of a map of maps (`maybe_wait_bpf_programs`, since Linux 4.20), so we make two of our
@@ -154,7 +167,7 @@ pub(super) fn wait_for_programs() -> io::Result<()> {
     let inner = create(ARRAY, None)?;
     let outer = create(ARRAY_OF_MAPS, Some(&inner))?;
     let (key, value) = (0u32, inner.as_raw_fd().cast_unsigned());
-    let update = MapUpdate {
+    let update = MapElement {
         map_fd: outer.as_raw_fd().cast_unsigned(),
         pad: 0,
         key: std::ptr::from_ref(&key) as u64,

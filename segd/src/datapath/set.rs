@@ -97,8 +97,12 @@ impl MapSet {
     /// Makes a set of at least these sizes beside the one in force, and shares with it whatever keeps its layout.
     pub(super) fn beside(folders: &Folders, wanted: &Sizes) -> Result<Self, DatapathError> {
         let (current, next) = (folders.current(), folders.begin()?);
+        if !current.exists() {
+            folders.begin_before()?.map_or(Ok(()), |other| share::link_counters(&other, &folders.before()))?;
+        }
         let there = pinned_sizes(&current, wanted);
         let sizes = there.map_or(*wanted, |there| there.grown_to(wanted));
+        let sizes = share::room_for_counters(&folders.before(), &sizes);
         share::link(&current, &next, &sizes)?;
         let before = Before::read(&current);
         let mut set = Self::load(folders, &next, sizes)?;
@@ -108,11 +112,12 @@ impl MapSet {
         }
         set.used_before = before.used;
         set.take_from(&current, &next)?;
+        set.take_counts(&folders.before(), &next)?;
         Ok(set)
     }
 
-    /// What the set in `from` counted and which connections it has; the last word once nobody uses it any more.
-    pub(super) fn take_from(&mut self, from: &Path, own: &Path) -> Result<(), DatapathError> {
+    /// What the set in `from` counted; the last word once nobody uses it any more.
+    pub(super) fn take_counts(&mut self, from: &Path, own: &Path) -> Result<(), DatapathError> {
         if !from.exists() {
             return Ok(());
         }
@@ -121,6 +126,15 @@ impl MapSet {
             ledger.write(own)?;
             self.ledger = ledger;
         }
+        Ok(())
+    }
+
+    /// What the set in `from` counted and which connections it has; the last word once nobody uses it any more.
+    pub(super) fn take_from(&mut self, from: &Path, own: &Path) -> Result<(), DatapathError> {
+        if !from.exists() {
+            return Ok(());
+        }
+        self.take_counts(from, own)?;
         let control = self.control.read(0).ok_or(DatapathError::Missing("CONTROL"))?;
         let moved = carry::connections(from, own, || {
             Ok(Table { buckets: self.buckets()?, flows: self.flows()?, control, now: self.jiffies()? })

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use aya::Pod;
-use aya::maps::{Array, Map, MapData, PerCpuArray};
+use aya::maps::{Array, Map, MapData};
 use segd_common::count::{BLOCKED_BUCKETS, BlockedBucket, EventBudget, PairCounters, RuleCounters};
 use segd_common::flow::{Bucket, Flow, WAYS};
 use segd_common::fragment::{DATAGRAMS, Datagram};
@@ -26,10 +26,6 @@ pub(super) fn open(maps: &Path, name: &str) -> Option<MapData> {
 
 pub(super) fn array<T: Pod>(maps: &Path, name: &str) -> Option<Array<MapData, T>> {
     Array::try_from(Map::Array(open(maps, name)?)).ok()
-}
-
-pub(super) fn per_cpu<T: Pod>(maps: &Path, name: &str) -> Option<PerCpuArray<MapData, T>> {
-    PerCpuArray::try_from(Map::PerCpuArray(open(maps, name)?)).ok()
 }
 
 /// Size of a value and number of entries of a pinned map.
@@ -76,6 +72,28 @@ pub(super) fn link(current: &Path, next: &Path, sizes: &Sizes) -> Result<(), Dat
         }
     }
     if current.join(RING).exists() { link_one(current, next, RING) } else { Ok(()) }
+}
+
+/// Links what another build's set counted into a folder of its own.
+/// The maps live on by it, and are counted in for as long as that build's programs run.
+pub(super) fn link_counters(from: &Path, before: &Path) -> Result<(), DatapathError> {
+    fs::create_dir_all(before).map_err(|why| DatapathError::Pin {
+        what: "make the folder of",
+        path: before.into(),
+        why: why.to_string(),
+    })?;
+    let counters = ["PAIR_SLOTS", "PAIR_COUNTERS", "RULE_COUNTERS", PAIR_LEDGER, RULE_LEDGER];
+    counters.into_iter().filter(|name| from.join(name).exists()).try_for_each(|name| link_one(from, before, name))
+}
+
+/// Room for whatever the counters in a folder speak of, if there are any.
+pub(super) fn room_for_counters(before: &Path, wanted: &Sizes) -> Sizes {
+    let entries = |name| layout(before, name).map_or(0, |(_, entries)| entries);
+    Sizes {
+        zones: wanted.zones.max(entries("PAIR_SLOTS").isqrt()),
+        rules: wanted.rules.max(entries("RULE_COUNTERS")),
+        ..*wanted
+    }
 }
 
 /// A second name for a pin: the map has both, and lives as long as one of them.

@@ -91,6 +91,7 @@ pub fn upgrades(
 ) -> Result<Figures> {
     let (mut random, own) = (Random::new(seed, 3), crate::lab::binary("segd")?);
     let upgrade = |lab: &mut Lab, number: u64| {
+        let counted = packets(lab)?;
         if random.percent(50) {
             lab.daemon.kill()?
         } else {
@@ -104,6 +105,8 @@ pub fn upgrades(
         lab.start()?;
         let sets = sets(lab)?;
         ensure!(sets.len() == 1, "of the build before a set is left that it would take up again: {sets:?}");
+        let (before, now) = (counted, packets(lab)?);
+        ensure!(now >= before && before > 0.0, "{before} packets were counted, and {now} after the change of builds");
         Ok(0)
     };
     let figures = ground.under_load(rounds, upgrade, progress)?;
@@ -130,6 +133,11 @@ pub fn plug_in(lab: &Lab, number: u64) -> Result<u64> {
     let sent = flood.stop();
     office.gateway.ip(&format!("link del {name}"))?;
     Ok(sent)
+}
+
+/// All packets that were counted.
+fn packets(lab: &Lab) -> Result<f64> {
+    Ok(lab.metrics()?.sum("segd_packets_total", &[]))
 }
 
 /// The sets of maps that are pinned.
