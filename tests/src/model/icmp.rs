@@ -142,10 +142,12 @@ fn quoted_v6(bytes: Bytes<'_>, body: &Body, seen: &mut Seen) -> Result<(), Why> 
                 at += (usize::from(length) + 1) * 8;
             }
             44 => {
-                if bytes.pair(at + 2)? & 0xfff8 != 0 {
+                // The whole header at once: where the frame ends before it, no part of it is too deep.
+                let head = bytes.word(at)?;
+                if head & 0xfff8 != 0 {
                     return Err(Why::NoConnection);
                 }
-                next = bytes.byte(at)?;
+                next = (head >> 24) as u8;
                 at += 8;
             }
             _ => break,
