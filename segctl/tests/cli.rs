@@ -421,12 +421,12 @@ fn a_policy_that_is_no_file_is_refused_and_nobody_waits_for_it() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
     assert!(Command::new("mkfifo").arg(at("pipe")).status().unwrap().success());
-    std::fs::File::create(at("huge")).unwrap().set_len((16 << 20) + 1).unwrap();
+    std::fs::File::create(at("huge")).unwrap().set_len((32 << 20) + 1).unwrap();
     std::fs::write(at("bytes"), b"version: 1\n\xff").unwrap();
     let faults = [
         ("pipe", "a named pipe"),
         ("", "a folder"),
-        ("huge", "larger than 16 MiB"),
+        ("huge", "larger than 32 MiB"),
         ("bytes", "not UTF-8"),
         ("none", "no such file"),
     ];

@@ -164,9 +164,9 @@ fn files_that_cannot_be_read_hide_nothing_and_blame_nobody() {
     );
     assert!(faults.to_string().contains("zones.yaml: there is no such file\n  mend: write it"));
     assert_eq!(read_sources(&folder.path().join("zones.yaml")).unwrap_err().faults.len(), 2);
-    write(folder.path(), "zones.yaml", vec![b'#'; (16 << 20) + 1]);
+    write(folder.path(), "zones.yaml", vec![b'#'; (32 << 20) + 1]);
     assert!(
-        load(&folder.path().join("zones.yaml")).unwrap_err().to_string().contains("the file is larger than 16 MiB")
+        load(&folder.path().join("zones.yaml")).unwrap_err().to_string().contains("the file is larger than 32 MiB")
     );
 }
 

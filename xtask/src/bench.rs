@@ -9,8 +9,8 @@ use crate::command::{cargo, root, run, target_dir};
 use crate::ebpf_toolchain::Toolchain;
 use crate::setup;
 
-/// Measures and writes `BENCHMARKS.md`; `quick` runs less, `only_gateway` a part; both only show what they saw.
-pub(crate) fn run_bench(quick: bool, only_gateway: bool) -> Result<()> {
+/// Measures and writes `BENCHMARKS.md`; `quick` runs less, `only` one part; both only show what they saw.
+pub(crate) fn run_bench(quick: bool, only: Option<&str>) -> Result<()> {
     // SAFETY: a plain system call.
     if unsafe { libc::geteuid() } != 0 {
         bail!(
@@ -26,12 +26,11 @@ pub(crate) fn run_bench(quick: bool, only_gateway: bool) -> Result<()> {
         let built = toolchain.build_bench(program, &root().join("segd-ebpf"), &target_dir().join("ebpf"));
         bench.arg(built.map_err(|why| anyhow!(why))?);
     }
-    for (word, given) in [("--quick", quick), ("--only-gateway", only_gateway)] {
-        if given {
-            bench.arg(word);
-        }
+    if quick {
+        bench.arg("--quick");
     }
-    if quick || only_gateway {
+    bench.args(only);
+    if quick || only.is_some() {
         return run(&mut bench);
     }
     let out = bench.stderr(Stdio::inherit()).output().context("could not run the bench")?;

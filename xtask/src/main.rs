@@ -96,14 +96,14 @@ enum Verb {
         after_help = "Examples:\n  cargo xtask fuzz                               five minutes for each\n  cargo xtask fuzz --target flows --minutes 60   one of them for an hour"
     )]
     Fuzz(fuzz::Options),
-    /// Measure the packet path, gateways and a large policy, and write BENCHMARKS.md
+    /// Measure the packet path, what grows with the policy, and gateways, and write BENCHMARKS.md
     Bench {
         /// Run less, and write nothing
         #[arg(long)]
         quick: bool,
-        /// Measure only packets and TCP through gateways, and write nothing
-        #[arg(long)]
-        only_gateway: bool,
+        /// Measure only this part, and write nothing
+        #[arg(long, value_name = "PART", value_parser = ["path", "scale", "policy", "gateway"])]
+        only: Option<String>,
     },
     /// Boot Debian's kernels in qemu and run the product on each; takes minutes
     #[command(after_help = VM_EXAMPLES)]
@@ -160,7 +160,7 @@ fn run(verb: &Verb) -> Result<()> {
         Verb::Loader { files, seed, case } => loader::run_loader(files, *seed, *case),
         Verb::Soak(options) => soak::run_soak(options),
         Verb::Fuzz(options) => fuzz::run_fuzz(options),
-        Verb::Bench { quick, only_gateway } => bench::run_bench(*quick, *only_gateway),
+        Verb::Bench { quick, only } => bench::run_bench(*quick, only.as_deref()),
         Verb::Vm(options) => vm::run_vm(options),
         Verb::Package(options) => package::run_package(options),
         Verb::Mutants(options) => mutants::run_mutants(options),

@@ -8,8 +8,8 @@ use std::path::Path;
 use super::fault::Fault;
 use super::findings::{Source, Spot, is_break, picture};
 
-/// Larger than any zone file written by people or by tools for them.
-const LARGEST: u64 = 16 << 20;
+/// A block list of a million prefixes, a line each, fits in.
+const LARGEST: u64 = 32 << 20;
 
 /// Where what a shell hands over is found by name: a pipe or a terminal is no mistake there.
 const HANDED_OVER: [&str; 3] = ["/dev/stdin", "/dev/fd/", "/proc/self/fd/"];

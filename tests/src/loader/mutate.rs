@@ -292,7 +292,7 @@ fn aliases(random: &mut Random, bytes: &mut Vec<u8>) {
 }
 
 /// Somewhat more than the loader takes of a file: what grows again and again would soon be more than a machine has.
-const LARGEST: usize = 20 << 20;
+const LARGEST: usize = 36 << 20;
 
 /// Very many lines of one kind, or one that is very long.
 fn grows(random: &mut Random, bytes: &mut Vec<u8>) {

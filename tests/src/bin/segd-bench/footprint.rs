@@ -7,15 +7,36 @@ use anyhow::{Context, Result};
 use segd_tests::lab::Lab;
 
 use crate::ground::{Ground, Published};
-use crate::policy::{Size, write};
+use crate::policy::{Shape, Size, write};
 
-/// Ten thousand of each.
-pub(crate) const LARGE: Size = Size { prefixes: 10_000, zones: 100, rules: 10_000, connections: None };
-const TIMES: usize = 7;
+/// What an operator is promised of a policy of some size.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// Milliseconds from the text to the kernel.
+    pub(crate) ms: f64,
+    /// Megabytes of the daemon, once it enforces.
+    pub(crate) megabytes: f64,
+}
+
+/// Ten thousand of each; a hundred thousand rules; a block list of a million prefixes.
+const LARGE: [(Size, Limits); 3] = [
+    (size(10_000, 100, 10_000), Limits { ms: 1000.0, megabytes: 200.0 }),
+    (size(10_000, 1_000, 100_000), Limits { ms: 5000.0, megabytes: 500.0 }),
+    (size(1_000_000, 5, 12), Limits { ms: 5000.0, megabytes: 500.0 }),
+];
+const TIMES: usize = 5;
+
+const fn size(prefixes: usize, zones: usize, rules: usize) -> Size {
+    Size { prefixes, zones, rules, connections: None, shape: Shape::Mixed }
+}
 
 /// What was found.
 #[derive(Debug)]
 pub(crate) struct Footprint {
+    /// Of which policy.
+    pub(crate) size: Size,
+    /// What is promised of it.
+    pub(crate) limits: Limits,
     /// The middle one of several.
     pub(crate) published: Published,
     /// Shortest and longest compile and publish together.
@@ -26,9 +47,15 @@ pub(crate) struct Footprint {
     pub(crate) peak_kb: f64,
 }
 
-/// Publishes the large policy several times, then starts the daemon with it on the gateway of a lab.
-pub(crate) fn weigh(programs: &Path) -> Result<Footprint> {
-    let policy = write(LARGE);
+/// All large policies.
+pub(crate) fn weigh_all(programs: &Path) -> Result<Vec<Footprint>> {
+    LARGE.into_iter().map(|(size, limits)| weigh(size, limits, programs)).collect()
+}
+
+/// Publishes the policy several times, then starts the daemon with it on the gateway of a lab.
+fn weigh(size: Size, limits: Limits, programs: &Path) -> Result<Footprint> {
+    eprintln!("weighing a policy of {} prefixes and {} rules …", size.prefixes, size.rules);
+    let policy = write(size);
     let mut all = Vec::new();
     for _ in 0..TIMES {
         all.push(Ground::new(&policy, programs)?.1);
@@ -43,5 +70,6 @@ pub(crate) fn weigh(programs: &Path) -> Result<Footprint> {
         let line = status.lines().find_map(|line| line.strip_prefix(name)).context("no such line in its status")?;
         Ok::<f64, anyhow::Error>(line.trim().trim_end_matches(" kB").parse()?)
     };
-    Ok(Footprint { published: all[TIMES / 2], spread, resident_kb: field("VmRSS:")?, peak_kb: field("VmHWM:")? })
+    let (resident_kb, peak_kb) = (field("VmRSS:")?, field("VmHWM:")?);
+    Ok(Footprint { size, limits, published: all[TIMES / 2], spread, resident_kb, peak_kb })
 }

@@ -9,9 +9,10 @@ use aya::maps::{Array, MapData};
 use aya::programs::{TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use jiff::Timestamp;
-use segd::compile::{Facts, InterfaceFact, Registry, compile};
+use segd::compile::{Clock, Facts, InterfaceFact, Registry, compile};
 use segd::config::{Source, load_sources};
 use segd::datapath::{Datapath, Sizes};
+use segd::policy::Policy;
 use segd_common::control::Control;
 use segd_common::reason::Reason;
 use segd_tests::lab::Scratch;
@@ -33,6 +34,7 @@ pub(crate) struct Ground {
     programs: Ebpf,
     /// Keeps what it published.
     datapath: Datapath,
+    registry: Registry,
     /// Falls last: everything above is pinned in it.
     _scratch: Scratch,
 }
@@ -55,14 +57,26 @@ impl Ground {
     pub(crate) fn new(policy: &Written, programs: &Path) -> Result<(Self, Published)> {
         let scratch = Scratch::new()?;
         let pins = scratch.bpffs().join("segd");
-        let (datapath, published) = publish(policy, &pins)?;
+        let (checked, read) = checked(&policy.zones)?;
+        let mut registry = Registry::default();
+        // Tells how large the maps have to be.
+        let rehearsed = compile(&checked, &facts(Clock::detached(Timestamp::now()))?, &mut registry)?;
+        let mut datapath = Datapath::open(&pins, &Sizes::for_policy(&checked, &rehearsed, &registry))?;
+        drop(rehearsed);
+        let published = Published { read, ..publish(&mut datapath, &mut registry, &checked)? };
         let mut programs = load(programs, &pins)?;
         settle(&pins)?;
         let mut sources: Array<_, u32> = map(&mut programs, "SOURCES")?;
         for (place, source) in (0..).zip(&policy.sources) {
             sources.set(place, source, 0)?;
         }
-        Ok((Self { programs, datapath, _scratch: scratch }, published))
+        Ok((Self { programs, datapath, registry, _scratch: scratch }, published))
+    }
+
+    /// Puts another policy in force.
+    pub(crate) fn change(&mut self, zones: &str) -> Result<Published> {
+        let (checked, read) = checked(zones)?;
+        Ok(Published { read, ..publish(&mut self.datapath, &mut self.registry, &checked)? })
     }
 
     /// Runs a program over `frame`, and gives CPU nanoseconds a packet.
@@ -89,31 +103,28 @@ impl Ground {
     }
 }
 
-fn publish(policy: &Written, pins: &Path) -> Result<(Datapath, Published)> {
+fn checked(zones: &str) -> Result<(Policy, Duration)> {
+    let source = Source { name: "bench.yaml".to_owned(), text: zones.to_owned() };
     let began = Instant::now();
-    let source = Source { name: "bench.yaml".to_owned(), text: policy.zones.clone() };
     let loaded = load_sources(vec![source]).map_err(|faults| anyhow!("{}", faults.render(false)))?;
-    let read = began.elapsed();
-    let interface = InterfaceFact { name: "lan1".to_owned(), above: vec![], ifindex: IFINDEX, slot: SLOT as u16 };
-    let mut facts = Facts {
-        host: vec!["192.0.2.1".parse()?],
-        interfaces: vec![interface],
-        cuts: Vec::new(),
-        now: Timestamp::now(),
-        clock: segd::compile::Clock::detached(Timestamp::now()),
-    };
-    let mut registry = Registry::default();
-    let rehearsed = compile(&loaded.policy, &facts, &mut registry)?;
-    let sizes = Sizes::for_policy(&loaded.policy, &rehearsed, &registry);
-    let mut datapath = Datapath::open(pins, &sizes)?;
-    facts.clock = datapath.clock();
+    Ok((loaded.policy, began.elapsed()))
+}
+
+fn publish(datapath: &mut Datapath, registry: &mut Registry, policy: &Policy) -> Result<Published> {
+    let facts = facts(datapath.clock())?;
     let began = Instant::now();
-    let image = compile(&loaded.policy, &facts, &mut Registry::default())?;
+    let image = compile(policy, &facts, registry)?;
     let compile = began.elapsed();
     let began = Instant::now();
     datapath.publish(&image)?;
     let publish = began.elapsed();
-    Ok((datapath, Published { read, compile, publish, pages: image.page_count() }))
+    Ok(Published { read: Duration::ZERO, compile, publish, pages: image.page_count() })
+}
+
+fn facts(clock: Clock) -> Result<Facts> {
+    let interface = InterfaceFact { name: "lan1".to_owned(), above: vec![], ifindex: IFINDEX, slot: SLOT as u16 };
+    let (host, now) = (vec!["192.0.2.1".parse()?], Timestamp::now());
+    Ok(Facts { host, interfaces: vec![interface], cuts: Vec::new(), now, clock })
 }
 
 /// Loads the measuring programs over the maps that are pinned below `pins`.

@@ -8,15 +8,16 @@ mod measure;
 mod path;
 mod policy;
 mod report;
+mod scaling;
 mod steer;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use ground::Ground;
 use measure::{Block, Effort, measure};
 use path::{Kind, Way};
-use policy::{Size, write};
+use policy::{Shape, Size, write};
 
 /// A policy, and what is measured with it.
 #[derive(Clone, Copy)]
@@ -28,9 +29,33 @@ struct Plan {
 /// Twice what both families together keep open in the larger plan.
 const CONNECTIONS: Option<u32> = Some(1 << 19);
 const PLANS: [Plan; 2] = [
-    Plan { size: Size { prefixes: 10, zones: 5, rules: 12, connections: CONNECTIONS }, flows: 1 << 10 },
-    Plan { size: Size { prefixes: 1_000, zones: 50, rules: 500, connections: CONNECTIONS }, flows: 1 << 17 },
+    Plan {
+        size: Size { prefixes: 10, zones: 5, rules: 12, connections: CONNECTIONS, shape: Shape::Even },
+        flows: 1 << 10,
+    },
+    Plan {
+        size: Size { prefixes: 1_000, zones: 50, rules: 500, connections: CONNECTIONS, shape: Shape::Even },
+        flows: 1 << 17,
+    },
 ];
+
+/// A part of the bench.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Path,
+    Scale,
+    Policy,
+    Gateway,
+}
+
+impl Part {
+    const ALL: [(Self, &str); 4] =
+        [(Self::Path, "path"), (Self::Scale, "scale"), (Self::Policy, "policy"), (Self::Gateway, "gateway")];
+
+    fn of(word: &str) -> Option<Self> {
+        Self::ALL.iter().find(|(_, name)| *name == word).map(|(part, _)| *part)
+    }
+}
 
 /// What is asked for.
 struct Arguments {
@@ -39,8 +64,8 @@ struct Arguments {
     /// Those at the gateway's ends.
     gateway: PathBuf,
     effort: Effort,
-    /// Leave out everything but the gateway.
-    only_gateway: bool,
+    /// Leave out everything else.
+    only: Option<Part>,
 }
 
 impl Arguments {
@@ -48,39 +73,54 @@ impl Arguments {
         let mut words = std::env::args_os().skip(1);
         let mut path = || words.next().map(PathBuf::from).context("segd-bench needs the paths of two objects");
         let (programs, gateway) = (path()?, path()?);
-        let (mut effort, mut only_gateway) = (Effort { rounds: 15, repeat: 500_000 }, false);
+        let (mut effort, mut only) = (Effort { rounds: 15, repeat: 500_000 }, None);
         for word in words {
             match word.to_str() {
                 Some("--quick") => effort = Effort { rounds: 7, repeat: 100_000 },
-                Some("--only-gateway") => only_gateway = true,
-                _ => bail!("segd-bench takes --quick and --only-gateway, not {}", word.display()),
+                Some(word) if Part::of(word).is_some() => only = Part::of(word),
+                _ => bail!("segd-bench takes --quick, and path, scale, policy or gateway, not {}", word.display()),
             }
         }
-        Ok(Self { programs, gateway, effort, only_gateway })
+        Ok(Self { programs, gateway, effort, only })
+    }
+
+    fn wants(&self, part: Part) -> bool {
+        self.only.is_none_or(|only| only == part)
     }
 }
 
 fn main() -> Result<()> {
-    let Arguments { programs, gateway, effort, only_gateway } = Arguments::read()?;
-    let through = || gateway::measure(&gateway, &PLANS.map(|plan| plan.size), effort);
-    if only_gateway {
-        print!("{}", gateway::section(&through()?)?);
-        return Ok(());
+    let arguments = Arguments::read()?;
+    let Arguments { programs, gateway, effort, .. } = &arguments;
+    // Everything is seen before anything is printed: a bench that fails writes no half page.
+    let mut page = report::head(*effort)?;
+    if arguments.wants(Part::Path) {
+        page += &report::path(&packet_path(programs, *effort)?)?;
     }
+    if arguments.wants(Part::Scale) {
+        page += &report::scale(&scaling::measure_all(programs, *effort)?)?;
+    }
+    if arguments.wants(Part::Policy) {
+        page += &report::weight(&footprint::weigh_all(programs)?)?;
+    }
+    if arguments.wants(Part::Gateway) {
+        page += &gateway::section(&gateway::measure(gateway, &PLANS.map(|plan| plan.size), *effort)?)?;
+    }
+    print!("{page}");
+    Ok(())
+}
+
+fn packet_path(programs: &Path, effort: Effort) -> Result<Vec<Measured>> {
     let mut results = Vec::new();
     for Plan { size, flows } in PLANS {
         eprintln!("measuring {} prefixes, {} zones, {} rules …", size.prefixes, size.zones, size.rules);
-        let (mut ground, _) = Ground::new(&write(size), &programs)?;
+        let (mut ground, _) = Ground::new(&write(size), programs)?;
         let steady = measure(&mut ground, &ways(&[Kind::Established(flows), Kind::Denied]), effort)?;
         // Last: it fills the table.
         let new = measure(&mut ground, &ways(&[Kind::New]), effort)?;
         results.push((size, vec![steady, new]));
     }
-    let through = through()?;
-    eprintln!("weighing a policy of {} prefixes and {} rules …", footprint::LARGE.prefixes, footprint::LARGE.rules);
-    let footprint = footprint::weigh(&programs)?;
-    print!("{}{}", report::markdown(&results, &footprint, effort)?, gateway::section(&through)?);
-    Ok(())
+    Ok(results)
 }
 
 /// What one policy gave.

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
+use anyhow::{Context, Result};
+
 /// How large a policy is.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Size {
@@ -14,6 +16,29 @@ pub(crate) struct Size {
     pub(crate) rules: usize,
     /// Connections that the table has room for; `None`: what a zone file without `limits` gets.
     pub(crate) connections: Option<u32>,
+    /// What prefixes and rules look like.
+    pub(crate) shape: Shape,
+}
+
+/// What prefixes and rules look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// Prefixes of one length, and two ports for each rule: what nftables' maps can say too.
+    Even,
+    /// Prefixes of all lengths, one in another, and services in the mix that `ClassBench` (Taylor and Turner, 2005) found in
+    /// access lists: one port, a range, all low ones, all high ones, any.
+    Mixed,
+}
+
+/// An IPv4 prefix's bits and length; its IPv6 twin has the bits behind `2001:db8::/32`.
+type Prefix = (u32, u32);
+
+/// The same text with another port in its first rule between generated zones.
+pub(crate) fn with_one_rule_changed(zones: &str) -> Result<String> {
+    let (head, rest) = zones.split_once("id: r0,").context("no rule to change")?;
+    let (rule, rest) = rest.split_once('\n').context("no end of the rule")?;
+    let (before, after) = rule.split_once("services: [").context("a rule without services")?;
+    Ok(format!("{head}id: r0,{before}services: [tcp/79, {after}\n{rest}"))
 }
 
 /// A zone file, and addresses that its prefixes hold.
@@ -46,51 +71,84 @@ impl Random {
 pub(crate) fn write(size: Size) -> Written {
     let mut random = Random(7);
     let spread = size.prefixes.saturating_sub(FIXED_PREFIXES).div_ceil(2);
-    // Twenty-four bits that no two prefixes share, all of them in 128.0.0.0/2.
-    let mut bits = BTreeSet::new();
-    while bits.len() < spread {
-        bits.insert(random.next() & 0x3fff_ff00 | 0x8000_0000);
-    }
-    let bits: Vec<u32> = bits.into_iter().collect();
+    let prefixes = prefixes(&mut random, spread, size.shape);
     let generated = size.zones.saturating_sub(FIXED_ZONES);
     let limits = |connections| format!("limits: {{ connections: {connections}, half_open: 65536 }}\n");
     let mut zones = size.connections.map(limits).unwrap_or_default();
     zones.insert_str(0, HEAD);
     zones.push_str(ZONES);
     for zone in 0..generated {
-        let mine = bits.iter().skip(zone).step_by(generated);
-        let networks: Vec<String> = mine.map(|bits| format!("{}, \"{}\"", v4(*bits), v6(*bits))).collect();
+        let mine = prefixes.iter().skip(zone).step_by(generated);
+        let networks: Vec<String> = mine.map(|prefix| format!("{}, \"{}\"", v4(*prefix), v6(*prefix))).collect();
         // Writing into a string cannot fail.
         let _ = writeln!(zones, "  z{zone}: {{ networks: [{}] }}", networks.join(", "));
     }
     zones.push_str(RULES);
-    rules(&mut zones, size.rules.saturating_sub(1), generated);
-    let pick = |random: &mut Random| match bits.get(random.next() as usize % bits.len().max(1)) {
-        Some(bits) => bits | random.next() & 0xff,
+    rules(&mut zones, size.rules.saturating_sub(1), generated, size.shape);
+    let pick = |random: &mut Random| match prefixes.get(random.next() as usize % prefixes.len().max(1)) {
+        Some((bits, len)) => bits | random.next().checked_shr(*len).unwrap_or(0),
         None => random.next() & 0x3fff_ffff | 0x8000_0000,
     };
     Written { zones, sources: (0..1 << 16).map(|_| pick(&mut random)).collect() }
 }
 
-fn rules(zones: &mut String, count: usize, generated: usize) {
+/// So many prefixes that no two zones share, all of them in 128.0.0.0/2.
+fn prefixes(random: &mut Random, count: usize, shape: Shape) -> Vec<Prefix> {
+    let mut all = BTreeSet::new();
+    while all.len() < count {
+        let len = match (shape, random.next() % 100) {
+            (Shape::Even, _) | (Shape::Mixed, 25..75) => 24,
+            (_, 0..5) => 16,
+            (_, 5..15) => 20,
+            (_, 15..25) => 22,
+            (_, 75..85) => 28,
+            _ => 32,
+        };
+        let mask = u32::MAX << (32 - len);
+        let bits = random.next() & 0x3fff_ffff & mask | 0x8000_0000;
+        // Link-local addresses are no zone's alone.
+        if bits >> 16 != 0xa9fe {
+            all.insert((bits, len));
+        }
+    }
+    all.into_iter().collect()
+}
+
+fn rules(zones: &mut String, count: usize, generated: usize, shape: Shape) {
+    let mut random = Random(11);
     for rule in 0..count {
         let (from, to) = (rule % generated, rule / generated % generated);
         let port = 1024 + rule % PORTS * 7;
+        let services = match shape {
+            Shape::Even => format!("tcp/{port}, udp/{port}"),
+            Shape::Mixed => mixed(random.next(), port),
+        };
         let _ = writeln!(
             zones,
-            "  - {{ id: r{rule}, from: z{from}, to: z{to}, services: [tcp/{port}, udp/{port}], \
+            "  - {{ id: r{rule}, from: z{from}, to: z{to}, services: [{services}], \
              reason: measured, approved_by: bench@example.com }}"
         );
     }
 }
 
-fn v4(bits: u32) -> String {
-    let [a, b, c, _] = bits.to_be_bytes();
-    format!("{a}.{b}.{c}.0/24")
+fn mixed(chance: u32, port: usize) -> String {
+    match chance % 100 {
+        0..50 => format!("tcp/{port}"),
+        50..60 => format!("udp/{port}"),
+        60..75 => format!("tcp/{port}-{}", port + 1 + chance as usize / 100 % 50),
+        75..80 => "tcp/1-1023".to_owned(),
+        80..90 => "tcp/1024-65535, udp/1024-65535".to_owned(),
+        90..95 => "icmp".to_owned(),
+        _ => "any".to_owned(),
+    }
 }
 
-fn v6(bits: u32) -> String {
-    format!("2001:db8:{:x}:{:x}::/56", bits >> 16, bits & 0xff00)
+fn v4((bits, len): Prefix) -> String {
+    format!("{}/{len}", std::net::Ipv4Addr::from_bits(bits))
+}
+
+fn v6((bits, len): Prefix) -> String {
+    format!("2001:db8:{:x}:{:x}::/{}", bits >> 16, bits & 0xffff, len + 32)
 }
 
 const HEAD: &str = r#"version: 1

@@ -7,16 +7,23 @@ use jiff::Timestamp;
 
 use crate::Measured;
 use crate::footprint::Footprint;
+use crate::ground::Published;
 use crate::measure::{Cost, Effort};
 use crate::path::Kind;
+use crate::policy::Size;
+use crate::scaling::{Axis, Point, growth};
 
 const METHOD: &str = include_str!("method.md");
 
-/// The whole file.
-pub(crate) fn markdown(results: &[Measured], footprint: &Footprint, effort: Effort) -> Result<String> {
-    let mut out = String::from(METHOD);
-    writeln!(out, "\n## Machine\n\n{}\n", machine(effort)?)?;
-    writeln!(out, "## The packet path\n")?;
+/// How it is measured, and on what.
+pub(crate) fn head(effort: Effort) -> Result<String> {
+    Ok(format!("{METHOD}\n## Machine\n\n{}\n", machine(effort)?))
+}
+
+/// The packet path under two policies.
+pub(crate) fn path(results: &[Measured]) -> Result<String> {
+    let mut out = String::new();
+    writeln!(out, "\n## The packet path\n")?;
     writeln!(out, "| policy | path | family | net, empty programs: median (range) | net ns | target | |")?;
     writeln!(out, "|---|---|---|---|---|---|---|")?;
     for (size, blocks) in results {
@@ -29,8 +36,7 @@ pub(crate) fn markdown(results: &[Measured], footprint: &Footprint, effort: Effo
         }
     }
     families(&mut out, results)?;
-    scales(&mut out, results)?;
-    weight(&mut out, footprint)?;
+    yardsticks(&mut out, results)?;
     Ok(out)
 }
 
@@ -73,7 +79,7 @@ fn families(out: &mut String, results: &[Measured]) -> Result<()> {
     Ok(())
 }
 
-fn scales(out: &mut String, results: &[Measured]) -> Result<()> {
+fn yardsticks(out: &mut String, results: &[Measured]) -> Result<()> {
     writeln!(out, "\nThe yardsticks of each block of rounds:\n")?;
     for (size, blocks) in results {
         for block in blocks {
@@ -90,38 +96,116 @@ fn scales(out: &mut String, results: &[Measured]) -> Result<()> {
     Ok(())
 }
 
-fn weight(out: &mut String, footprint: &Footprint) -> Result<()> {
-    let Footprint { published, spread, resident_kb, peak_kb } = footprint;
-    let ms = |time: std::time::Duration| time.as_secs_f64() * 1e3;
-    let both = ms(published.compile + published.publish);
-    writeln!(out, "\n## A policy of 10,000 prefixes and 10,000 rules in 100 zones\n")?;
-    writeln!(out, "| what | seen | limit | |\n|---|---|---|---|")?;
+const SCALING: &str = "
+## What grows with the policy
+
+One size at a time; where nothing else is said there are 1,000 prefixes, 50 zones, 500 rules and 1,024 live connections of each
+family (along *rules* and *zones* 10,000 prefixes, and 1,000 zones or 1,000 rules). Prefixes are of all lengths, one in another,
+and services come in the mix that `ClassBench` found in access lists: one port, a range, all low ones, all high ones, any. Net
+nanoseconds a packet, with the multiple of an empty program. *Image* is what the policy takes in the kernel; the map has room
+for twice that and a change. *One rule* is another port in one rule: compiling everything, and publishing what changed.
+
+";
+
+/// The packet path and a change along one size at a time.
+pub(crate) fn scale(points: &[Point]) -> Result<String> {
+    let mut out = String::from(SCALING);
     writeln!(
         out,
-        "| compile and publish, median of 7 (range) | {both:.0} ms ({:.0} to {:.0}): compile {:.0}, publish {:.0} \
-         | 1,000 ms | {} |",
-        ms(spread.0),
-        ms(spread.1),
-        ms(published.compile),
-        ms(published.publish),
-        verdict(both, 1000.0)
+        "| | established, IPv4 | IPv6 | default deny, IPv4 | IPv6 | new flow, IPv4 | image | compile + publish | one rule |"
     )?;
-    let all = both + ms(published.read);
+    writeln!(out, "|---|---|---|---|---|---|---|---|---|")?;
+    for point in points {
+        let costs = point.costs.iter().flat_map(|block| &block.costs);
+        let costs: Vec<String> =
+            costs.map(|cost| format!("{:.0} ({:.1})", cost.nanos.median(), cost.ratio.median())).collect();
+        let both = |published: &Published| format!("{:.0} + {:.1} ms", ms(published.compile), ms(published.publish));
+        writeln!(
+            out,
+            "| {} {} | {} | {:.1} MB | {} | {} |",
+            thousands(point.count),
+            point.axis.name(),
+            costs.join(" | "),
+            f64::from(point.published.pages) / 1024.0,
+            both(&point.published),
+            both(&point.changed)
+        )?;
+    }
+    writeln!(out, "\n| target | seen | limit | |\n|---|---|---|---|")?;
+    for (axis, name) in [(Axis::Rules, "10 to 100,000 rules"), (Axis::Zones, "10 to 1,000 zones")] {
+        let paths = ["established, IPv4", "established, IPv6", "default deny, IPv4", "default deny, IPv6"];
+        for (place, path) in paths.iter().enumerate() {
+            let seen = growth(points, axis, |point| point.costs[0].costs[place].nanos.median());
+            writeln!(out, "| T7: {path}, {name}, times the smallest | {seen:.2} | 2.00 | {} |", verdict(seen, 2.0))?;
+        }
+        let seen = growth(points, axis, |point| point.costs[1].costs[0].nanos.median());
+        writeln!(out, "| T7: new flow, {name}, times the smallest | {seen:.2} | 2.00 | {} |", verdict(seen, 2.0))?;
+    }
+    let at = |axis, count| points.iter().find(|point| point.axis == axis && point.count == count);
+    for (axis, count, place, limit, name) in [
+        (Axis::Flows, 1 << 20, 0, 10.0, "T2: established, 1M live connections, empty programs"),
+        (Axis::Prefixes, 100_000, 2, 12.0, "T3: default deny, 100,000 prefixes, empty programs"),
+        (Axis::Prefixes, 1_000_000, 2, 20.0, "T3: default deny, 1,000,000 prefixes, empty programs"),
+    ] {
+        let Some(point) = at(axis, count) else { continue };
+        let seen = point.costs[0].costs[place].ratio.median();
+        writeln!(out, "| {name} | {seen:.1} | {limit:.1} | {} |", verdict(seen, limit))?;
+    }
+    if let Some(point) = at(Axis::Rules, 100_000) {
+        let (compile, publish) = (ms(point.published.compile), ms(point.changed.publish));
+        writeln!(out, "| T8: 100,000 rules compiled | {compile:.0} ms | 2,000 ms | {} |", verdict(compile, 2000.0))?;
+        writeln!(out, "| T8: one of them changed, published | {publish:.1} ms | 50 ms | {} |", verdict(publish, 50.0))?;
+    }
+    for (count, limit, name) in [(10, 0.5, "an office: 5 zones, 12 rules"), (1_000_000, 64.0, "1,000,000 prefixes")] {
+        let Some(point) = at(Axis::Prefixes, count) else { continue };
+        let seen = f64::from(point.published.pages) / 1024.0;
+        writeln!(out, "| T9: image of {name} | {seen:.2} MB | {limit} MB | {} |", verdict(seen, limit))?;
+    }
+    Ok(out)
+}
+
+/// Digits in groups of three.
+fn thousands(count: usize) -> String {
+    let digits = count.to_string();
+    let groups: Vec<&str> =
+        digits.as_bytes().rchunks(3).rev().filter_map(|group| std::str::from_utf8(group).ok()).collect();
+    groups.join(",")
+}
+
+fn ms(time: std::time::Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
+/// Large policies in the real daemon.
+pub(crate) fn weight(all: &[Footprint]) -> Result<String> {
+    let mut out = String::from("\n## Large policies in the daemon\n\n");
     writeln!(
         out,
-        "| the same with reading and checking the zone file | {all:.0} ms | 1,000 ms | {} |",
-        verdict(all, 1000.0)
+        "| policy | read and check | compile | publish | together | resident, once it enforces | peak | image | limits | |"
     )?;
-    let megabytes = resident_kb / 1024.0;
-    let peak = peak_kb / 1024.0;
-    writeln!(
-        out,
-        "| daemon's resident memory, once it enforces | {megabytes:.0} MB | 200 MB | {} |",
-        verdict(megabytes, 200.0)
-    )?;
-    writeln!(out, "| its peak while it started | {peak:.0} MB | 200 MB | {} |", verdict(peak, 200.0))?;
-    writeln!(out, "\nThe image has {} pages of 1 KiB.", published.pages)?;
-    Ok(())
+    writeln!(out, "|---|---|---|---|---|---|---|---|---|---|")?;
+    for Footprint { size, published, spread, resident_kb, peak_kb, limits } in all {
+        let Size { prefixes, zones, rules, .. } = size;
+        let together = ms(published.read + published.compile + published.publish);
+        let (resident, peak) = (resident_kb / 1024.0, peak_kb / 1024.0);
+        let reached = if together <= limits.ms && resident <= limits.megabytes { "reached" } else { "**not reached**" };
+        writeln!(
+            out,
+            "| {} prefixes, {zones} zones, {} rules | {:.0} ms | {:.0} ms | {:.0} ms | {together:.0} ms (the last two: {:.0} to \
+             {:.0}) | {resident:.0} MB | {peak:.0} MB | {:.0} MB | {:.0} ms, {:.0} MB | {reached} |",
+            thousands(*prefixes),
+            thousands(*rules),
+            ms(published.read),
+            ms(published.compile),
+            ms(published.publish),
+            ms(spread.0),
+            ms(spread.1),
+            f64::from(published.pages) / 1024.0,
+            limits.ms,
+            limits.megabytes
+        )?;
+    }
+    Ok(out)
 }
 
 fn machine(effort: Effort) -> Result<String> {
