@@ -43,15 +43,15 @@ fn advance_tcp(flow: &Flow, reply: bool, packet: &Packet) -> bool {
         last.set((packet.seq >> 16) as u16);
         return true;
     }
+    let unheard = flow.flags.get() & if reply { flag::UNHEARD_TO } else { flag::UNHEARD_FROM };
     if packet.flags & tcp::RST != 0 {
         // The answer to a SYN carries no sequence number of its own (RFC 9293, 3.10.7.1).
-        if first_answer || near(last.get(), packet.seq) {
+        if first_answer || (unheard == 0 && near(last.get(), packet.seq)) {
             flow.state.set(State::Closing as u8);
         }
         return true;
     }
-    let unheard = if reply { flag::UNHEARD_TO } else { flag::UNHEARD_FROM };
-    if flow.flags.get() & unheard != 0 {
+    if unheard != 0 {
         flow.flags.set(flow.flags.get() & !unheard);
         last.set((packet.seq >> 16) as u16);
     }

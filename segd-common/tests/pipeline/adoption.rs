@@ -3,7 +3,7 @@
 use segd_common::flow::State;
 use segd_common::reason::Reason;
 
-use crate::frame::{ACK, FIN, Line, SYN, line};
+use crate::frame::{ACK, FIN, Line, RST, SYN, line};
 use crate::machine::Machine;
 use crate::net::{ANNE, DMZ, HERE, HOST, LAN, Policy, SHOP, dmz, lan, local, tcp, udp};
 use crate::seen::{Expect, gets};
@@ -52,6 +52,20 @@ fn an_adopted_connection_is_seen_to_end() {
         assert!(machine.judge(lan(), &CALL.tcp(FIN | ACK, 0x7000_0001)).passes());
         assert!(machine.judge(dmz(), &CALL.back().tcp(FIN | ACK, 0x3000_0001)).passes());
         assert_eq!(machine.states(), [State::Closing as u8]);
+    }
+}
+
+#[test]
+fn a_reset_of_the_side_that_was_not_heard_yet_ends_nothing() {
+    let (there, back) = (CALL.tcp(ACK, 0x7000_0000), CALL.back().tcp(ACK, 0x3000_0000));
+    let resets = [CALL.back().tcp(RST, 5), CALL.tcp(RST, 5)];
+    for ((at, adopted), (other, reset)) in
+        [(lan(), there), (dmz(), back)].into_iter().zip([dmz(), lan()].into_iter().zip(resets))
+    {
+        let machine = just_started();
+        assert!(machine.judge(at, &adopted).opened);
+        assert!(machine.judge(other, &reset).passes());
+        assert_eq!(machine.states(), [State::Established as u8]);
     }
 }
 

@@ -44,8 +44,8 @@ pub enum State {
 /// One side of a TCP connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Side {
-    /// The last sequence number that made sense; `None`: not heard yet.
-    seq: Option<u32>,
+    /// The last sequence number that made sense, in [`UNIT`]s; `None`: not heard yet.
+    seq: Option<u16>,
     finished: bool,
 }
 
@@ -64,14 +64,20 @@ pub struct Connection {
     responder: Side,
 }
 
-/// Sequence numbers may jump that far.
-const WINDOW: u32 = 1 << 20;
+/// Bytes that are one step of a sequence number here: a state needs no more.
+const UNIT: u32 = 1 << 16;
+/// Sequence numbers may jump that many steps: 1 MiB.
+const WINDOW: u16 = 16;
+
+fn steps(seq: u32) -> u16 {
+    (seq / UNIT) as u16
+}
 
 impl Connection {
     /// One that begins with this packet; `reply`: it is the responder's.
     #[must_use]
     pub fn begun(seen: &Seen, service: u16, state: State, reply: bool, from: Who) -> Self {
-        let (heard, unheard) = (Side { seq: Some(seen.seq), finished: false }, Side::default());
+        let (heard, unheard) = (Side { seq: Some(steps(seen.seq)), finished: false }, Side::default());
         let (initiator, responder) = if reply { (unheard, heard) } else { (heard, unheard) };
         Self { state, service, from, renamed: false, initiator, responder }
     }
@@ -93,7 +99,8 @@ impl Connection {
     fn takes_segment(&mut self, seen: &Seen, reply: bool) -> bool {
         let first_answer = reply && self.state == State::HalfOpen;
         let side = if reply { &mut self.responder } else { &mut self.initiator };
-        let near = side.seq.is_some_and(|seq| seen.seq.wrapping_sub(seq).min(seq.wrapping_sub(seen.seq)) <= WINDOW);
+        let now = steps(seen.seq);
+        let near = side.seq.is_some_and(|seq| now.wrapping_sub(seq).min(seq.wrapping_sub(now)) <= WINDOW);
         if seen.flags & SYN != 0 {
             // The initiator's SYN-ACK answers nothing.
             if !reply {
@@ -101,7 +108,7 @@ impl Connection {
             }
             if first_answer {
                 self.state = State::Established;
-                side.seq = Some(seen.seq);
+                side.seq = Some(now);
                 return true;
             }
         }
@@ -114,7 +121,7 @@ impl Connection {
         if first_answer || (side.seq.is_some() && !near) {
             return true;
         }
-        side.seq = Some(seen.seq);
+        side.seq = Some(now);
         if seen.flags & FIN != 0 {
             side.finished = true;
             if self.initiator.finished && self.responder.finished {
