@@ -1,9 +1,6 @@
 //! Edits of `zones.d/50-segctl.yaml`: exactly the change, every comment kept, or nothing at all.
 
-use std::fs;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-
-use segd::config::dropin::{DropinError, NewRule, add_rule, remove_rule, set_pair, write_atomically};
+use segd::config::dropin::{DropinError, NewRule, add_rule, remove_rule, set_pair};
 use segd::policy::Mode;
 
 const TEXT: &str = "\
@@ -149,22 +146,4 @@ fn a_file_that_is_not_in_order_is_not_edited() {
     for text in ["{ version: 1 }\n", "rules: word\n", "- a\n", "word\n"] {
         assert!(matches!(add_rule(text, &rule("a")), Err(DropinError::NotEditable { .. })), "{text:?}");
     }
-}
-
-#[test]
-fn a_file_is_replaced_whole_and_keeps_its_mode_and_link() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("zones.d/50-segctl.yaml");
-    write_atomically(&path, "one\n").unwrap();
-    assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o644);
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
-    let link = folder.path().join("link.yaml");
-    std::os::unix::fs::symlink(&path, &link).unwrap();
-    write_atomically(&link, "two\n").unwrap();
-    assert_eq!(fs::read_to_string(&path).unwrap(), "two\n");
-    assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o640);
-    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
-    assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "nothing is left beside it");
-    let error = write_atomically(&path.join("below"), "three\n").unwrap_err();
-    assert!(error.to_string().contains("50-segctl.yaml/below: making its folder"), "{error}");
 }

@@ -22,6 +22,7 @@ use crate::datapath::{Datapath, DatapathError, Events, Sizes};
 use crate::interfaces::{Guard, Instance, InstanceError};
 use crate::policy::Policy;
 use crate::seen::{Seen, Told};
+use crate::state::file;
 use crate::state::lock::{Lock, LockError};
 use crate::state::quarantine::Quarantine;
 use crate::state::{StateDir, StateError};
@@ -159,6 +160,10 @@ impl Engine {
         fs::create_dir_all(&folders.bpffs)
             .map_err(|source| StartError::Pins { path: folders.bpffs.clone(), source })?;
         let locks = [Lock::take(&folders.bpffs)?, Lock::take(&folders.state)?];
+        let zone_files = file::folder(&folders.config);
+        for folder in [state.path(), zone_files, &zone_files.join("zones.d")] {
+            file::sweep(folder);
+        }
         let registry = state.load_registry(is_pinned(&folders.bpffs))?;
         let quarantine = state.load_quarantine()?;
         let sizes = rehearse(&written.policy, &machine, &registry, &quarantine)?;

@@ -1,12 +1,19 @@
-//! Files that are there whole or not at all: written beside, synced, renamed, and the folder synced. Knows nothing of
-//! what is in them.
+//! Files that are there whole or not at all: written beside, synced, renamed, and the folder synced. A symbolic link stays
+//! one: what it leads to is replaced. Knows nothing of what is in them.
 
 use std::fs::{self, File, Metadata, Permissions};
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use tempfile::NamedTempFile;
+
+/// How the files are called that are not yet in their place.
+const PREFIX: &str = ".segd-";
+const SUFFIX: &str = ".new";
+/// Nobody takes that long to write one.
+const FORGOTTEN: Duration = Duration::from_mins(1);
 
 /// A file could not be written; what stood there before still does.
 #[derive(Debug, thiserror::Error)]
@@ -35,10 +42,12 @@ impl Prepared {
         mode: u32,
         fill: impl FnOnce(&mut BufWriter<&mut File>) -> io::Result<()>,
     ) -> Result<Self, FileError> {
+        let target = fs::canonicalize(path);
+        let path = target.as_deref().unwrap_or(path);
         let failed = |source| FileError { path: path.to_owned(), source };
         let write = || {
             fs::create_dir_all(folder(path))?;
-            let mut temporary = tempfile::Builder::new().prefix(".segd-").suffix(".new").tempfile_in(folder(path))?;
+            let mut temporary = tempfile::Builder::new().prefix(PREFIX).suffix(SUFFIX).tempfile_in(folder(path))?;
             let mut buffered = BufWriter::new(temporary.as_file_mut());
             fill(&mut buffered)?;
             buffered.flush()?;
@@ -89,8 +98,28 @@ pub fn remove(path: &Path) -> Result<(), FileError> {
     removed.map_err(|source| FileError { path: path.to_owned(), source })
 }
 
+/// Removes what a daemon that was killed while it wrote has left in `folder`.
+pub fn sweep(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let ours = name.to_str().is_some_and(|name| name.starts_with(PREFIX) && name.ends_with(SUFFIX));
+        let age = entry.metadata().and_then(|file| file.modified()).map(|then| SystemTime::now().duration_since(then));
+        let forgotten = matches!(age, Ok(Ok(age)) if age > FORGOTTEN);
+        if ours
+            && forgotten
+            && let Err(error) = fs::remove_file(entry.path())
+        {
+            tracing::warn!(
+                "{} is left of a daemon that was killed, and can't be removed: {error}",
+                entry.path().display()
+            );
+        }
+    }
+}
+
 /// The folder of a file; that of a bare name is the current one.
-fn folder(path: &Path) -> &Path {
+#[must_use]
+pub fn folder(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
@@ -115,6 +144,34 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         drop(Prepared::new(&dir.path().join("zones.yaml"), b"new", 0o644).unwrap());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_link_stays_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, link) = (dir.path().join("far.yaml"), dir.path().join("zones.yaml"));
+        fs::write(&path, "old").unwrap();
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        replace(&link, b"new", 0o644).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    }
+
+    #[test]
+    fn what_a_killed_daemon_was_writing_is_swept_once_it_is_old_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let (old, young, other) = (".segd-aaaaaa.new", ".segd-bbbbbb.new", "segd-c.new");
+        for name in [old, young, other] {
+            fs::write(dir.path().join(name), "half").unwrap();
+        }
+        for name in [old, other] {
+            let file = File::options().write(true).open(dir.path().join(name)).unwrap();
+            file.set_modified(SystemTime::now() - FORGOTTEN - Duration::from_secs(1)).unwrap();
+        }
+        sweep(dir.path());
+        let there = |name: &str| dir.path().join(name).exists();
+        assert!(!there(old) && there(young) && there(other));
+        sweep(&dir.path().join("no-such-folder"));
     }
 
     #[test]

@@ -3,7 +3,6 @@
 
 mod edit;
 mod item;
-mod write;
 
 use jiff::Timestamp;
 use serde_json::{Value as Model, json};
@@ -14,7 +13,6 @@ use super::tree::{self, Node};
 use crate::policy::Mode;
 
 pub use item::NewRule;
-pub use write::{WriteError, write_atomically};
 
 /// Where the file lies, from the folder of `zones.yaml`.
 pub const FILE: &str = "zones.d/50-segctl.yaml";
