@@ -16,16 +16,19 @@ use crate::policy::ZoneName;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Quarantine(pub Vec<QuarantineView>);
 
-/// Whom a word means: an address, a network or a zone. `None`: a network with bits beyond its length.
+/// Whom a word means: an address, a network or a zone. `None`: a network with bits beyond its length. An IPv4 address as an
+/// IPv6 socket tells it (`::ffff:10.0.0.5`, RFC 4291, 2.5.5.2) is that IPv4 address: on a wire there is no other.
 #[must_use]
 pub fn whom(target: &str) -> Option<Whom> {
     if let Ok(address) = target.parse::<std::net::IpAddr>() {
-        return Some(Whom::Network(address.into()));
+        return Some(Whom::Network(address.to_canonical().into()));
     }
-    match target.parse::<IpNet>() {
-        Ok(network) => (network.network() == network.addr()).then_some(Whom::Network(network)),
-        Err(_) => Some(Whom::Zone(ZoneName(target.to_owned()))),
-    }
+    let Ok(network) = target.parse::<IpNet>() else { return Some(Whom::Zone(ZoneName(target.to_owned()))) };
+    let plain = match (network.addr().to_canonical(), network.prefix_len()) {
+        (address, 96..) if address != network.addr() => IpNet::new(address, network.prefix_len() - 96).ok()?,
+        _ => network,
+    };
+    (plain.network() == plain.addr()).then_some(Whom::Network(plain))
 }
 
 impl Quarantine {
@@ -104,7 +107,9 @@ mod tests {
         let all = Quarantine(vec![entry("10.0.0.5", None), entry("fd00::5/128", None)]);
         assert!(all.find(&whom("10.0.0.5/32").unwrap()).is_some());
         assert!(all.without(&whom("fd00::5").unwrap()).find(&whom("fd00::5").unwrap()).is_none());
-        assert_eq!(whom("10.0.0.5/24"), None);
+        assert!(all.find(&whom("::ffff:10.0.0.5").unwrap()).is_some(), "as a socket of both families tells it");
+        assert_eq!(whom("::ffff:10.0.0.0/104"), whom("10.0.0.0/8"));
+        assert_eq!([whom("10.0.0.5/24"), whom("::ffff:10.0.0.5/120")], [None, None]);
         assert_eq!(whom("dev"), Some(Whom::Zone(ZoneName("dev".into()))));
     }
 
