@@ -42,7 +42,7 @@ fn parent(pid: u32) -> Option<u32> {
 fn parsed(text: &str) -> Option<CallerConnection> {
     let words: Vec<&str> = text.split(' ').collect();
     let [src, _, dst, port] = words[..] else { return None };
-    let address = |word: &str| word.split('%').next()?.parse().ok();
+    let address = |word: &str| Some(word.split('%').next()?.parse::<std::net::IpAddr>().ok()?.to_canonical());
     Some(CallerConnection { src: address(src)?, dst: address(dst)?, port: port.parse().ok()? })
 }
 

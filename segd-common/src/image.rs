@@ -114,7 +114,7 @@ pub mod skip {
     pub const COUNT: usize = 0;
     /// What they are, left-aligned: high half, then low half, each high word first.
     pub const EXPECT: usize = 1;
-    /// The answer when they differ; always a leaf.
+    /// Where it goes on when they differ, with the same bytes still to come.
     pub const OTHERWISE: usize = 5;
     /// Where it goes on when they are equal.
     pub const NEXT: usize = 6;

@@ -79,15 +79,26 @@ fn kernel() -> Check {
 fn kernel_is(release: &str) -> Check {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|word| word.parse::<u32>().unwrap_or(0));
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    if version >= (6, 6) {
+    if version >= TCX {
         return good("kernel", format!("Linux {release}"));
+    }
+    if version >= OLDEST {
+        return good(
+            "kernel",
+            format!("Linux {release}; before 6.6 TC programs hang on clsact filters, which root can take off"),
+        );
     }
     bad(
         "kernel",
-        format!("Linux {release}; segd works on 6.6 or newer"),
+        format!("Linux {release}; segd works on 6.1 or newer"),
         "boot a newer kernel (Debian: linux-image-amd64)",
     )
 }
+
+/// The oldest kernel whose verifier takes the programs.
+const OLDEST: (u32, u32) = (6, 1);
+/// The first with links for TC programs.
+const TCX: (u32, u32) = (6, 6);
 
 fn bpffs(pins: &Path) -> Check {
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
@@ -167,7 +178,9 @@ mod tests {
         for release in ["6.6.0", "6.12.117+deb13-amd64", "7.0-rc1"] {
             assert!(kernel_is(release).good, "{release}");
         }
-        for release in ["6.1.0-30-amd64", "5.15.0", "", "strange"] {
+        let Check { good, found, .. } = kernel_is("6.1.0-30-amd64");
+        assert!(good && found.contains("clsact"), "{found}");
+        for release in ["6.0.9", "5.15.0", "", "strange"] {
             let Check { good, mend, .. } = kernel_is(release);
             assert!(!good && mend.is_some(), "{release}");
         }

@@ -1,6 +1,7 @@
 //! Listens: on the Unix socket for the control API, on a TCP address for metrics and health. Every connection has a
 //! limit of time for its headers, and there is a limit of connections.
 
+use std::collections::VecDeque;
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::fd::AsFd;
@@ -17,12 +18,14 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::AbortHandle;
 
 use super::peer::{Access, Caller, Groups, Peer};
 use super::routes;
 use crate::engine::Engine;
 
-/// Connections that are served at one time on the metrics address.
+/// Connections that are served at one time on the metrics address. Nobody is known there: the oldest one makes room for a
+/// new one, for whoever came to read metrics is done in a moment.
 const CONNECTIONS: usize = 128;
 /// The same on the control socket, for those who may change the policy, who may read, and who may neither. Each has its own:
 /// whoever connects and says nothing keeps nobody out who may do more.
@@ -122,18 +125,21 @@ pub async fn serve_control(listener: UnixListener, engine: Arc<Engine>) {
 /// Answers metrics and health for as long as it is polled.
 pub async fn serve_metrics(listener: TcpListener, engine: Arc<Engine>) {
     let router = routes::public(engine);
-    let slots = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut served: VecDeque<AbortHandle> = VecDeque::new();
     loop {
-        let slot = slot(&slots).await;
         match listener.accept().await {
-            Ok((stream, _)) => serve(stream, router.clone(), slot),
+            Ok((stream, _)) => {
+                served.retain(|connection| !connection.is_finished());
+                while served.len() >= CONNECTIONS {
+                    let Some(oldest) = served.pop_front() else { break };
+                    tracing::debug!("there are {CONNECTIONS} connections for metrics; the oldest is closed");
+                    oldest.abort();
+                }
+                served.push_back(serve(stream, router.clone(), ()));
+            }
             Err(error) => refused(&error).await,
         }
     }
-}
-
-pub(super) async fn slot(slots: &Arc<Semaphore>) -> OwnedSemaphorePermit {
-    Arc::clone(slots).acquire_owned().await.expect("the semaphore is never closed")
 }
 
 async fn refused(error: &io::Error) {
@@ -141,18 +147,20 @@ async fn refused(error: &io::Error) {
     tokio::time::sleep(ACCEPT_RETRY).await;
 }
 
+/// Answers on one connection. `held` is let go when it ends.
 pub(super) fn serve(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     router: Router,
-    slot: OwnedSemaphorePermit,
-) {
-    tokio::spawn(async move {
+    held: impl Send + 'static,
+) -> AbortHandle {
+    let serving = tokio::spawn(async move {
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
         let served = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)).await;
         if let Err(error) = served {
             tracing::debug!("a connection ended early: {error}");
         }
-        drop(slot);
+        drop(held);
     });
+    serving.abort_handle()
 }

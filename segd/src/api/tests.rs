@@ -6,12 +6,11 @@ use std::time::Duration;
 use axum::Extension;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::UnixStream;
-use tokio::sync::Semaphore;
+use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::time::timeout;
 
 use super::peer::{Access, Caller, Peer};
-use super::server::{listen, serve, slot};
+use super::server::{listen, serve, serve_metrics};
 use super::{routes, server};
 use crate::engine::house::House;
 
@@ -33,16 +32,16 @@ impl Answered {
     }
 }
 
-async fn connected(house: &House, access: Access) -> UnixStream {
+fn connected(house: &House, access: Access) -> UnixStream {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let caller = Caller::new(Peer { pid: 1, uid: 1000, gids: vec![1000] }, access);
     let router = routes::control(Arc::clone(&house.engine)).layer(Extension(caller));
-    serve(theirs, router, slot(&Arc::new(Semaphore::new(1))).await);
+    serve(theirs, router, ());
     ours
 }
 
 async fn ask_with(house: &House, access: Access, request: &str, headers: &str, body: &str) -> Answered {
-    let mut stream = connected(house, access).await;
+    let mut stream = connected(house, access);
     let text = format!(
         "{request} HTTP/1.1\r\nHost: segd\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n{headers}\r\n{body}",
         body.len()
@@ -206,7 +205,7 @@ async fn health_is_the_kernels_truth() {
 #[tokio::test]
 async fn followed_flows_stay_open() {
     let house = House::new();
-    let mut stream = connected(&house, Access::Read).await;
+    let mut stream = connected(&house, Access::Read);
     stream.write_all(b"GET /v1/flows?follow=true HTTP/1.1\r\nHost: segd\r\n\r\n").await.unwrap();
     let mut head = vec![0; 4096];
     let length = stream.read(&mut head).await.unwrap();
@@ -215,6 +214,32 @@ async fn followed_flows_stay_open() {
         timeout(Duration::from_millis(100), stream.read(&mut head)).await.is_err(),
         "nothing was seen, and the stream goes on"
     );
+}
+
+#[tokio::test]
+async fn a_crowd_on_the_metrics_port_keeps_no_scrape_out() {
+    let house = House::new();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = listener.local_addr().unwrap();
+    tokio::spawn(serve_metrics(listener, Arc::clone(&house.engine)));
+    let mut crowd = Vec::new();
+    for place in 0..300 {
+        let mut one = TcpStream::connect(at).await.unwrap();
+        // Some say nothing, and some never read what they asked for.
+        if place % 2 == 0 {
+            one.write_all(b"GET /metrics HTTP/1.1\r\nHost: segd\r\n\r\n").await.unwrap();
+        }
+        crowd.push(one);
+    }
+    let scrape = async {
+        let mut stream = TcpStream::connect(at).await.unwrap();
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: segd\r\nConnection: close\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    };
+    let answer = timeout(Duration::from_secs(5), scrape).await.expect("no answer in time");
+    assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.contains("segd_policy_generation"), "{answer}");
 }
 
 #[tokio::test]

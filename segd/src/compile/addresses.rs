@@ -1,8 +1,7 @@
 //! The address tries: longest prefix, one byte a step, runs of single children as skip records. It knows prefixes and
 //! places, and nothing of who asks.
 
-use std::collections::HashMap;
-
+use hashbrown::HashMap;
 use segd_common::image::{Locator, PAGE_WORDS, Page, Ref, skip};
 
 use super::marks::{Marks, Prefix};

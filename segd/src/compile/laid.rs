@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use segd_common::image::{Locator, PAGE_WORDS, Page, RECORD_WORDS, Ref, Root, slot};
+use segd_common::image::{Locator, PAGE_WORDS, Page, RECORD_WORDS, Ref, Root, skip, slot};
 
 use super::Clock;
 use super::image::{HostPages, NoRoom};
@@ -166,7 +166,10 @@ impl Laid {
             match kind {
                 Kind::Values => words.iter().all(|word| value(Ref(*word), number)),
                 Kind::Locators => words.iter().all(|word| located(Ref(*word), number)),
-                Kind::Skips => records.all(|record| value(Ref(record[segd_common::image::skip::NEXT]), number)),
+                Kind::Skips => records.all(|record| value(Ref(record[skip::NEXT]), number)),
+                Kind::LocatorSkips => records.all(|record| {
+                    [skip::OTHERWISE, skip::NEXT].into_iter().all(|word| located(Ref(record[word]), number))
+                }),
                 Kind::Slots => records.all(|record| locator(Locator(record[slot::THEN]), number)),
                 Kind::RuleSets => records.all(|record| {
                     use segd_common::image::rule_set::{DEFAULT, OTHER};

@@ -1,9 +1,9 @@
 //! The store that the compiler lays pages in: equal pages are one, and a page only points to pages laid before it. Page
 //! numbers in it are those of the host; [`relocated`] turns a page's into others.
 
-use std::hash::{BuildHasher as _, RandomState};
+use std::hash::BuildHasher as _;
 
-use hashbrown::HashTable;
+use hashbrown::{DefaultHashBuilder, HashTable};
 use segd_common::image::{Locator, PAGE_RECORDS, PAGE_WORDS, Page, RECORD_WORDS, Ref, rule_set, skip, slot};
 
 /// What the words of a page are, so that references in it can be found.
@@ -13,17 +13,19 @@ pub(super) enum Kind {
     Values,
     /// A table whose leaves are locators.
     Locators,
-    /// Skip records.
+    /// Skip records whose leaves are values.
     Skips,
     /// Rule sets.
     RuleSets,
     /// Slots.
     Slots,
+    /// Skip records whose leaves are locators.
+    LocatorSkips,
 }
 
 impl Kind {
     /// All of them; a kind's place is the number by which it is written down.
-    const ALL: [Self; 5] = [Self::Values, Self::Locators, Self::Skips, Self::RuleSets, Self::Slots];
+    const ALL: [Self; 6] = [Self::Values, Self::Locators, Self::Skips, Self::RuleSets, Self::Slots, Self::LocatorSkips];
 
     pub(super) fn number(self) -> u8 {
         Self::ALL.iter().position(|kind| *kind == self).unwrap_or(Self::ALL.len()) as u8
@@ -44,7 +46,7 @@ pub(super) struct PageStore {
     kinds: Vec<Kind>,
     /// Places in `pages`, found by what stands there: a copy of each page as its key would double the whole.
     known: HashTable<u32>,
-    hasher: RandomState,
+    hasher: DefaultHashBuilder,
 }
 
 impl PageStore {
@@ -145,6 +147,11 @@ pub(super) fn relocated(page: &Page, kind: Kind, moves: &Moves<'_>) -> Page {
         Kind::Values => page.0.iter_mut().for_each(|word| *word = moves.value(Ref(*word)).0),
         Kind::Locators => page.0.iter_mut().for_each(|word| *word = moves.located(Ref(*word)).0),
         Kind::Skips => each_record(&mut page, |record| record[skip::NEXT] = moves.value(Ref(record[skip::NEXT])).0),
+        Kind::LocatorSkips => each_record(&mut page, |record| {
+            for word in [skip::OTHERWISE, skip::NEXT] {
+                record[word] = moves.located(Ref(record[word])).0;
+            }
+        }),
         Kind::Slots => {
             each_record(&mut page, |record| record[slot::THEN] = moves.locator(Locator(record[slot::THEN])).0);
         }

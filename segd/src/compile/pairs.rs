@@ -1,20 +1,22 @@
-//! The pair trie, the rule sets that it leads to, and the tries from services to slots. It decides nothing: the plan has.
+//! The pair trie, the rule sets that it leads to, and the tries from services to slots: tables, or a chain of skip records
+//! where there are few services. It decides nothing: the plan has.
 
 use std::collections::{BTreeMap, HashMap};
 
-use segd_common::image::{Locator, PAGE_WORDS, Ref, rule_set, zone};
+use segd_common::image::{Locator, PAGE_WORDS, RECORD_WORDS, Ref, rule_set, skip, zone};
 
 use super::leaf_of;
 use super::pages::{Kind, PageStore, Record};
 use super::plan::{Plan, RuleSet, ZoneFacts};
 use super::services::{CLASSES, has_ports};
 use super::slots::Slots;
-use super::strength::Segment;
+use super::strength::{Grant, Segment};
 
 /// Lays everything between two zones and a slot; returns the pair trie and the failsafe's rule set.
 /// `quarantine` is the row of the zone that has no addresses.
 pub(super) fn lay(store: &mut PageStore, plan: &Plan, slots: &Slots, quarantine: Vec<(u16, Ref)>) -> (Ref, Locator) {
     let mut services = Services { store, slots, known: HashMap::new() };
+    services.lay_chains(plan);
     let records: Vec<Record> = plan.sets.iter().map(|set| services.record(set)).collect();
     let failsafe = plan.failsafe.as_ref().map(|set| services.record(set));
     let failsafe = failsafe.map_or(Locator::NONE, |record| store.pack(Kind::RuleSets, &[(record, 0)])[0]);
@@ -103,10 +105,62 @@ struct Services<'a, 'p> {
     store: &'a mut PageStore,
     slots: &'a Slots,
     /// Most rule sets share most of their tries.
-    known: HashMap<(bool, &'p [Segment]), Ref>,
+    known: HashMap<Chain<'p>, Ref>,
+}
+
+/// So many single keys are a chain of skip records, of 32 bytes each, and not tables, of a kilobyte each.
+const LONGEST_CHAIN: usize = 3;
+
+/// Segments, and whether their keys are ports.
+type Chain<'p> = (bool, &'p [Segment]);
+
+/// Whether there are only single keys, and few of them.
+fn is_chain(segments: &[Segment]) -> bool {
+    (1..=LONGEST_CHAIN).contains(&segments.len()) && segments.iter().all(|Segment { span, .. }| span.low == span.high)
+}
+
+/// The key, and the rule that allows it: where it stands does not change when a file is turned around.
+fn stable(plan: &Plan, Segment { span, grant }: &Segment) -> u64 {
+    let rule = match grant {
+        Grant::Failsafe => u32::MAX,
+        Grant::Rule { rule, .. } => plan.rules[*rule as usize].number,
+    };
+    u64::from(rule) << 16 | u64::from(span.low)
 }
 
 impl<'p> Services<'_, 'p> {
+    /// Lays what are chains, the last of each first: a page only points to pages before it.
+    fn lay_chains(&mut self, plan: &'p Plan) {
+        let mut chains: Vec<Chain<'_>> = Vec::new();
+        for set in plan.sets.iter().chain(&plan.failsafe) {
+            for (class, segments) in set.segments.iter().enumerate().filter(|(_, segments)| is_chain(segments)) {
+                let chain = (has_ports(class), segments.as_slice());
+                if self.known.insert(chain, Ref::leaf(0)).is_none() {
+                    chains.push(chain);
+                }
+            }
+        }
+        for from_end in 1..=LONGEST_CHAIN {
+            let mut records: Vec<(u64, Record, Chain<'_>)> = Vec::new();
+            for chain in &chains {
+                let (ports, segments) = chain;
+                let Some(place) = segments.len().checked_sub(from_end) else { continue };
+                let Segment { span, grant } = &segments[place];
+                let mut record: Record = [0; RECORD_WORDS];
+                record[skip::COUNT] = if *ports { 2 } else { 1 };
+                record[skip::EXPECT] = u32::from(span.low) << if *ports { 16 } else { 24 };
+                record[skip::OTHERWISE] = self.known[chain].0;
+                record[skip::NEXT] = leaf_of(self.slots.of(*grant)).0;
+                records.push((stable(plan, &segments[place]), record, *chain));
+            }
+            records.sort_by_key(|(stable, ..)| *stable);
+            let packed: Vec<(Record, u64)> = records.iter().map(|(stable, record, _)| (*record, *stable)).collect();
+            for ((_, _, chain), at) in records.iter().zip(self.store.pack(Kind::LocatorSkips, &packed)) {
+                self.known.insert(*chain, Ref::skip(at));
+            }
+        }
+    }
+
     fn record(&mut self, set: &'p RuleSet) -> Record {
         let mut record = [0; CLASSES + 2];
         for (class, segments) in set.segments.iter().enumerate() {

@@ -1,9 +1,9 @@
 //! Putting an image in force: new pages into free places, the root into a spare record, then one store.
 
 use std::cmp::Reverse;
-use std::collections::{HashMap, HashSet};
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher as _;
 
+use hashbrown::{DefaultHashBuilder, HashTable};
 use segd_common::control::{Control, ROOTS};
 use segd_common::image::{PAGE_WORDS, Page, Root};
 
@@ -15,13 +15,42 @@ use crate::compile::{Image, Laid, NoRoom};
 /// What stands where in the image map. It knows pages by their hash and asks the map for the rest: a second copy of a large
 /// policy would weigh more than all else of the daemon.
 pub(super) struct Placed {
-    /// Pages that hold something, by the hash of their content.
-    known: HashMap<u64, Vec<u32>>,
-    hasher: RandomState,
+    /// Pages that hold something.
+    known: HashTable<Known>,
+    hasher: DefaultHashBuilder,
     /// Pages that hold nothing. The last is taken first.
     free: Vec<u32>,
-    /// Pages of the current image; empty until this daemon has published one.
-    current: HashSet<u32>,
+    /// Pages of the current image; none until this daemon has published one.
+    current: Numbers,
+}
+
+/// A page, found by the hash of its content.
+struct Known {
+    hash: u64,
+    number: u32,
+}
+
+/// Numbers of pages.
+#[derive(Clone, Default)]
+struct Numbers(Vec<bool>);
+
+impl Numbers {
+    fn add(&mut self, number: u32) {
+        let place = number as usize;
+        if place >= self.0.len() {
+            self.0.resize(place + 1, false);
+        }
+        self.0[place] = true;
+    }
+
+    fn has(&self, number: u32) -> bool {
+        self.0.get(number as usize).is_some_and(|there| *there)
+    }
+
+    fn or(&self, more: &Self) -> Self {
+        let place = |place: usize| self.has(place as u32) || more.has(place as u32);
+        Self((0..self.0.len().max(more.0.len())).map(place).collect())
+    }
 }
 
 const EMPTY: Page = Page([0; PAGE_WORDS]);
@@ -32,11 +61,15 @@ impl Placed {
     /// connections, and to the other one they had better be places of nothing.
     pub(super) fn read(set: &MapSet) -> Result<Self, DatapathError> {
         let image = set.image()?;
-        let mut placed =
-            Self { known: HashMap::new(), hasher: RandomState::new(), free: Vec::new(), current: HashSet::new() };
+        let mut placed = Self {
+            known: HashTable::new(),
+            hasher: DefaultHashBuilder::default(),
+            free: Vec::new(),
+            current: Numbers::default(),
+        };
         for number in (1..image.len() as u32).rev() {
             match image.get(number as usize) {
-                Some(page) if *page != EMPTY => placed.note(page, number),
+                Some(page) if *page != EMPTY => placed.note(placed.hasher.hash_one(page), number),
                 _ => placed.free.push(number),
             }
         }
@@ -44,29 +77,34 @@ impl Placed {
         Ok(placed)
     }
 
-    fn note(&mut self, page: &Page, number: u32) {
-        self.known.entry(self.hasher.hash_one(page)).or_default().push(number);
+    fn note(&mut self, hash: u64, number: u32) {
+        self.known.insert_unique(hash, Known { hash, number }, |known| known.hash);
     }
 
-    /// Where an equal page stands.
-    fn find(&self, image: &Mapping<Page>, page: &Page) -> Option<u32> {
-        let there = self.known.get(&self.hasher.hash_one(page))?;
-        there.iter().copied().find(|number| image.get(*number as usize) == Some(page))
+    /// The number of an equal page, or else of a free one that it is written to, and whether it was there. `None`: there is
+    /// no room.
+    fn place(&mut self, image: &Mapping<Page>, page: &Page) -> Option<(u32, bool)> {
+        let hash = self.hasher.hash_one(page);
+        let same = |known: &Known| known.hash == hash && image.get(known.number as usize) == Some(page);
+        if let Some(known) = self.known.find(hash, same) {
+            return Some((known.number, true));
+        }
+        let number = self.free.pop()?;
+        image.write(number as usize, *page);
+        self.note(hash, number);
+        Some((number, false))
     }
 
     /// Clears the pages that `keep` does not want.
-    fn clear(&mut self, image: &Mapping<Page>, keep: impl Fn(&u32) -> bool) {
+    fn clear(&mut self, image: &Mapping<Page>, keep: impl Fn(u32) -> bool) {
         let free = &mut self.free;
-        self.known.retain(|_, numbers| {
-            numbers.retain(|number| {
-                let keeps = keep(number);
-                if !keeps {
-                    image.write(*number as usize, EMPTY);
-                    free.push(*number);
-                }
-                keeps
-            });
-            !numbers.is_empty()
+        self.known.retain(|Known { number, .. }| {
+            let keeps = keep(*number);
+            if !keeps {
+                image.write(*number as usize, EMPTY);
+                free.push(*number);
+            }
+            keeps
         });
     }
 }
@@ -98,7 +136,7 @@ pub(super) fn publish(
     fallback: Option<Fallback<'_>>,
 ) -> Result<Published, DatapathError> {
     let pages = set.image()?;
-    let mut room = Room { pages: &pages, placed, added: HashSet::new() };
+    let mut room = Room { pages: &pages, placed, added: Numbers::default() };
     let laid = room
         .lay(image)
         .and_then(|own| Ok((own, fallback.map(|fallback| room.lay(fallback.image.laid())).transpose()?)));
@@ -106,7 +144,7 @@ pub(super) fn publish(
         Ok(laid) => laid,
         Err(no_room) => {
             let added = room.added;
-            placed.clear(&pages, |number| !added.contains(number));
+            placed.clear(&pages, |number| !added.has(number));
             return Err(no_room.into());
         }
     };
@@ -114,18 +152,19 @@ pub(super) fn publish(
     let generation = following(newest(&control, set.last_generation));
     let (next, spare) = spare_places(control.selector);
     set.control.write_root(next, Root { generation, ..own.root });
-    let mut used = own.used.clone();
+    let mut used = None;
     let (selector, fallback) = match (other, fallback) {
         (Some(other), Some(Fallback { deadline, .. })) => {
             let behind = following(generation);
             set.control.write_root(spare, Root { generation: behind, ..other.root });
-            used.extend(other.used);
+            used = Some(own.used.or(&other.used));
             (Control::selector(next as u8, spare as u8, deadline.clamp(1, LAST_DEADLINE)), Some(behind))
         }
         _ => (Control::selector(next as u8, next as u8, 0), None),
     };
     set.control.select(selector);
     placed.current = own.used;
+    let used = used.unwrap_or_else(|| placed.current.clone());
     clear_unused(&pages, placed, &used);
     Ok(Published { generation, fallback })
 }
@@ -159,7 +198,7 @@ fn newest(control: &Control, carried: u32) -> u32 {
 /// An image in its place: where it begins, and the pages that it uses.
 struct Place {
     root: Root,
-    used: HashSet<u32>,
+    used: Numbers,
 }
 
 /// The map while images are laid into it.
@@ -167,23 +206,18 @@ struct Room<'a> {
     pages: &'a Mapping<Page>,
     placed: &'a mut Placed,
     /// Pages that were not there before.
-    added: HashSet<u32>,
+    added: Numbers,
 }
 
 impl Room<'_> {
     fn lay(&mut self, image: &Laid) -> Result<Place, NoRoom> {
-        let mut used = HashSet::new();
+        let mut used = Numbers::default();
         let root = image.place(|page| {
-            let number = if let Some(number) = self.placed.find(self.pages, page) {
-                number
-            } else {
-                let number = self.placed.free.pop()?;
-                self.pages.write(number as usize, *page);
-                self.placed.note(page, number);
-                self.added.insert(number);
-                number
-            };
-            used.insert(number);
+            let (number, there) = self.placed.place(self.pages, page)?;
+            if !there {
+                self.added.add(number);
+            }
+            used.add(number);
             Some(number)
         })?;
         Ok(Place { root, used })
@@ -199,9 +233,9 @@ const fn following(generation: u32) -> u32 {
 }
 
 /// Pages are only cleared once nobody can still read them.
-fn clear_unused(pages: &Mapping<Page>, placed: &mut Placed, used: &HashSet<u32>) {
+fn clear_unused(pages: &Mapping<Page>, placed: &mut Placed, used: &Numbers) {
     match wait_for_programs() {
-        Ok(()) => placed.clear(pages, |number| used.contains(number)),
+        Ok(()) => placed.clear(pages, |number| used.has(number)),
         Err(error) => tracing::warn!("old pages of the policy are kept: cannot wait for running programs: {error}"),
     }
 }

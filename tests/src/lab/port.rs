@@ -49,7 +49,12 @@ impl Port {
         // SAFETY: every message names one part, and that a frame; all outlive the call, which writes lengths into the
         // messages only.
         let taken = unsafe {
-            libc::sendmmsg(self.socket.as_raw_fd(), messages.as_mut_ptr(), messages.len() as u32, libc::MSG_DONTWAIT)
+            libc::sendmmsg(
+                self.socket.as_raw_fd(),
+                messages.as_mut_ptr(),
+                messages.len() as u32,
+                libc::MSG_DONTWAIT as _,
+            )
         };
         usize::try_from(taken).map_err(|_| io::Error::last_os_error())
     }
