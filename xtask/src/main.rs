@@ -104,6 +104,12 @@ enum Verb {
         /// Measure only this part, and write nothing
         #[arg(long, value_name = "PART", value_parser = ["path", "scale", "policy", "gateway"])]
         only: Option<String>,
+        /// Only see that no path of a packet has become slower than recorded; seconds, and a part of the tests
+        #[arg(long, conflicts_with_all = ["quick", "only"])]
+        guard: bool,
+        /// Record what is seen now
+        #[arg(long, requires = "guard")]
+        record: bool,
     },
     /// Boot Debian's kernels in qemu and run the product on each; takes minutes
     #[command(after_help = VM_EXAMPLES)]
@@ -160,7 +166,8 @@ fn run(verb: &Verb) -> Result<()> {
         Verb::Loader { files, seed, case } => loader::run_loader(files, *seed, *case),
         Verb::Soak(options) => soak::run_soak(options),
         Verb::Fuzz(options) => fuzz::run_fuzz(options),
-        Verb::Bench { quick, only } => bench::run_bench(*quick, only.as_deref()),
+        Verb::Bench { guard: true, record, .. } => bench::guard(*record),
+        Verb::Bench { quick, only, .. } => bench::run_bench(*quick, only.as_deref()),
         Verb::Vm(options) => vm::run_vm(options),
         Verb::Package(options) => package::run_package(options),
         Verb::Mutants(options) => mutants::run_mutants(options),

@@ -4,6 +4,7 @@
 mod footprint;
 mod gateway;
 mod ground;
+mod guard;
 mod measure;
 mod path;
 mod policy;
@@ -66,6 +67,8 @@ struct Arguments {
     effort: Effort,
     /// Leave out everything else.
     only: Option<Part>,
+    /// Only compare the packet path with the record in this file, or record it.
+    guard: Option<(PathBuf, bool)>,
 }
 
 impl Arguments {
@@ -73,15 +76,19 @@ impl Arguments {
         let mut words = std::env::args_os().skip(1);
         let mut path = || words.next().map(PathBuf::from).context("segd-bench needs the paths of two objects");
         let (programs, gateway) = (path()?, path()?);
-        let (mut effort, mut only) = (Effort { rounds: 15, repeat: 500_000 }, None);
-        for word in words {
+        let (mut effort, mut only, mut guard) = (Effort { rounds: 15, repeat: 500_000 }, None, None);
+        while let Some(word) = words.next() {
             match word.to_str() {
+                Some(word @ ("--guard" | "--record")) => {
+                    let file = words.next().map(PathBuf::from).with_context(|| format!("{word} needs a file"))?;
+                    guard = Some((file, word == "--record"));
+                }
                 Some("--quick") => effort = Effort { rounds: 7, repeat: 100_000 },
                 Some(word) if Part::of(word).is_some() => only = Part::of(word),
                 _ => bail!("segd-bench takes --quick, and path, scale, policy or gateway, not {}", word.display()),
             }
         }
-        Ok(Self { programs, gateway, effort, only })
+        Ok(Self { programs, gateway, effort, only, guard })
     }
 
     fn wants(&self, part: Part) -> bool {
@@ -91,7 +98,11 @@ impl Arguments {
 
 fn main() -> Result<()> {
     let arguments = Arguments::read()?;
-    let Arguments { programs, gateway, effort, .. } = &arguments;
+    let Arguments { programs, gateway, effort, guard, .. } = &arguments;
+    if let Some((file, records)) = guard {
+        let costs = || Ok(guard::Costs::of(&one_policy(PLANS[0], programs, guard::EFFORT)?));
+        return if *records { costs()?.record(file) } else { guard::compare(file, costs) };
+    }
     // Everything is seen before anything is printed: a bench that fails writes no half page.
     let mut page = report::head(*effort)?;
     if arguments.wants(Part::Path) {
@@ -112,15 +123,19 @@ fn main() -> Result<()> {
 
 fn packet_path(programs: &Path, effort: Effort) -> Result<Vec<Measured>> {
     let mut results = Vec::new();
-    for Plan { size, flows } in PLANS {
-        eprintln!("measuring {} prefixes, {} zones, {} rules …", size.prefixes, size.zones, size.rules);
-        let (mut ground, _) = Ground::new(&write(size), programs)?;
-        let steady = measure(&mut ground, &ways(&[Kind::Established(flows), Kind::Denied]), effort)?;
-        // Last: it fills the table.
-        let new = measure(&mut ground, &ways(&[Kind::New]), effort)?;
-        results.push((size, vec![steady, new]));
+    for plan in PLANS {
+        results.push((plan.size, one_policy(plan, programs, effort)?));
     }
     Ok(results)
+}
+
+fn one_policy(Plan { size, flows }: Plan, programs: &Path, effort: Effort) -> Result<Vec<Block>> {
+    eprintln!("measuring {} prefixes, {} zones, {} rules …", size.prefixes, size.zones, size.rules);
+    let (mut ground, _) = Ground::new(&write(size), programs)?;
+    let steady = measure(&mut ground, &ways(&[Kind::Established(flows), Kind::Denied]), effort)?;
+    // Last: it fills the table.
+    let new = measure(&mut ground, &ways(&[Kind::New]), effort)?;
+    Ok(vec![steady, new])
 }
 
 /// What one policy gave.

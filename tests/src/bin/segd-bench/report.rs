@@ -53,7 +53,8 @@ fn row(cost: &Cost, half_insert: f64) -> String {
     format!("{path} | {family} | {median:.2} ({low:.2} to {high:.2}) | {nanos:.0} | {id}: {target:.1} | {verdict} |")
 }
 
-fn title(kind: Kind) -> String {
+/// What a path is called.
+pub(crate) fn title(kind: Kind) -> String {
     match kind {
         Kind::Established(flows) => format!("established, {flows} flows"),
         Kind::Denied => "default deny, random sources".to_owned(),

@@ -1,0 +1,126 @@
+//! Whether the packet path has become slower than it was recorded to be. Times are another machine's business: compared is
+//! what each path costs as a multiple of an insertion into a full LRU hash, and of all paths together, in one run. It must
+//! never fail for noise: what is too slow is measured again, and has to be so each time.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+
+use crate::measure::{Block, Effort};
+use crate::report::title;
+
+/// Rounds and packets: seconds.
+pub(crate) const EFFORT: Effort = Effort { rounds: 9, repeat: 100_000 };
+/// So many times its record a path may cost, in insertions.
+const ROOM: f64 = 1.7;
+/// The same of what it costs beside all paths, which machines agree on better.
+const ROOM_OF_ALL: f64 = 1.5;
+/// How often what is too slow is measured again.
+const AGAIN: usize = 3;
+
+/// What each path costs, in insertions into a full LRU hash: seen in one run, or recorded of one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Costs(BTreeMap<String, f64>);
+
+impl Costs {
+    /// Out of the blocks of one policy.
+    pub(crate) fn of(blocks: &[Block]) -> Self {
+        let name = |v6| if v6 { "IPv6" } else { "IPv4" };
+        let costs = blocks.iter().flat_map(|block| {
+            block.costs.iter().map(move |cost| {
+                let path = format!("{}, {}", title(cost.way.kind), name(cost.way.v6));
+                (path, cost.ratio.median() / block.insert.median())
+            })
+        });
+        Self(costs.collect())
+    }
+
+    /// The geometric mean of all paths.
+    fn mean(&self) -> f64 {
+        let (logs, count) = self.0.values().fold((0.0, 0.0), |(logs, count), cost| (logs + cost.ln(), count + 1.0));
+        f64::exp(logs / count)
+    }
+
+    /// What costs more than it was recorded to, in words.
+    fn slower(&self, recorded: &Self) -> Vec<String> {
+        let all = self.mean() / recorded.mean();
+        let path = |(name, now): (&String, &f64)| {
+            let times = now / recorded.0.get(name)?;
+            let told = || format!("{name}: {times:.2} times its record, and all paths together {all:.2} times");
+            (times > ROOM || times / all > ROOM_OF_ALL).then(told)
+        };
+        self.0.iter().filter_map(path).collect()
+    }
+
+    /// Keeps them as what later runs are compared with.
+    pub(crate) fn record(&self, file: &Path) -> Result<()> {
+        let text = serde_json::to_string_pretty(self)? + "\n";
+        std::fs::write(file, text).with_context(|| format!("could not write {}", file.display()))
+    }
+
+    fn recorded(file: &Path) -> Result<Self> {
+        let text = std::fs::read(file).with_context(|| format!("could not read {}", file.display()))?;
+        serde_json::from_slice(&text).with_context(|| format!("{} holds no record", file.display()))
+    }
+}
+
+/// Compares what `measure` sees with the record in `file`, and prints both.
+pub(crate) fn compare(file: &Path, mut measure: impl FnMut() -> Result<Costs>) -> Result<()> {
+    let recorded = Costs::recorded(file)?;
+    let mut slower = Vec::new();
+    for _ in 0..AGAIN {
+        let seen = measure()?;
+        if seen.0.keys().ne(recorded.0.keys()) {
+            bail!("{} is of other paths; record them again: cargo xtask bench --guard --record", file.display());
+        }
+        for (name, now) in &seen.0 {
+            println!("{name}: {now:.3} insertions into an LRU hash, recorded {:.3}", recorded.0[name]);
+        }
+        slower = seen.slower(&recorded);
+        if slower.is_empty() {
+            return Ok(());
+        }
+    }
+    bail!(
+        "the packet path has become slower, in each of {AGAIN} runs:\n  {}\nmend it; or if it has to be so, \
+         cargo xtask bench --guard --record",
+        slower.join("\n  ")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn costs(established: f64, denied: f64, new: f64) -> Costs {
+        let all = [("established", established), ("denied", denied), ("new", new)];
+        Costs(all.map(|(name, cost)| (name.to_owned(), cost)).into())
+    }
+
+    #[test]
+    fn a_path_that_is_slower_is_named_and_noise_is_not() {
+        let recorded = costs(0.1, 0.2, 0.5);
+        assert_eq!(costs(0.12, 0.23, 0.5).slower(&recorded), Vec::<String>::new());
+        assert_eq!(costs(0.06, 0.12, 0.35).slower(&recorded), Vec::<String>::new(), "another machine");
+        let told = costs(0.1, 0.2, 0.9).slower(&recorded);
+        assert!(told.len() == 1 && told[0].starts_with("new: 1.80 times its record"), "{told:?}");
+        let told = costs(0.06, 0.12, 0.6).slower(&recorded);
+        assert!(told.len() == 1 && told[0].starts_with("new: 1.20 times its record"), "slower than its like: {told:?}");
+        assert_eq!(costs(0.2, 0.4, 1.0).slower(&recorded).len(), 3);
+    }
+
+    #[test]
+    fn what_is_slow_once_is_noise_and_what_stays_slow_is_not() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        costs(0.1, 0.2, 0.5).record(file.path()).unwrap();
+        let mut runs = [costs(0.2, 0.2, 0.5), costs(0.1, 0.2, 0.5)].into_iter();
+        compare(file.path(), || Ok(runs.next().unwrap())).unwrap();
+        let told = compare(file.path(), || Ok(costs(0.2, 0.2, 0.5))).unwrap_err().to_string();
+        assert!(told.contains("established: 2.00 times"), "{told}");
+        let other = compare(file.path(), || Ok(Costs(BTreeMap::new()))).unwrap_err();
+        assert!(other.to_string().contains("record them again"), "{other}");
+    }
+}
