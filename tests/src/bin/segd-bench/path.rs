@@ -30,6 +30,8 @@ pub(crate) struct Way {
 
 const ALLOWED: u16 = 5432;
 const DENIED: u16 = 22;
+/// Of so many connections one may find both of its buckets full in a table that is not.
+const UNLUCKY: u64 = 100_000;
 /// Connections that are opened before the first of them is answered.
 const TURN: u32 = 1 << 14;
 /// Below it are the keys of live connections.
@@ -77,8 +79,12 @@ impl Way {
             .collect();
         let right = after[self.reason() as usize] - before[self.reason() as usize];
         let wrong: u64 = others.iter().map(|(_, packets)| packets).sum();
-        // A few find both of their buckets full: that is what they should cost.
-        let tolerated = if self.kind == Kind::New { u64::from(repeat) / 1000 } else { 0 };
+        // A few find both of their buckets full: that is what they should cost. The segments of those that did are nobody's.
+        let tolerated = match self.kind {
+            Kind::New => u64::from(repeat) / 1000,
+            Kind::Established(flows) if u64::from(flows) >= UNLUCKY => u64::from(repeat) / 10_000,
+            Kind::Established(_) | Kind::Denied => 0,
+        };
         if wrong > 0 {
             eprintln!("{self:?}: {others:?} besides {right} as expected");
         }
@@ -101,7 +107,8 @@ impl Way {
             ground.run("judge", &answer, self.varies(Keys::From(first), true), count)?;
         }
         let opened = ground.established() - before;
-        ensure!(opened == u64::from(flows), "{opened} of {flows} connections are established");
+        let refused = u64::from(flows) - opened.min(u64::from(flows));
+        ensure!(refused <= u64::from(flows) / UNLUCKY, "{opened} of {flows} connections are established");
         Ok(())
     }
 
