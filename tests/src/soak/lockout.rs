@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use indicatif::HumanCount;
 
 use super::remote::Remote;
-use crate::lab::{Lab, Zones, binary, is_silence, until};
+use crate::lab::{Daemon, Lab, Zones, binary, is_silence, until};
 use crate::oracle::Random;
 
 /// What the caller gives itself to confirm.
@@ -89,7 +89,10 @@ impl Desk {
 
     fn locked_out(&mut self, policy: &str, kill: bool) -> Result<Back> {
         let before = fs::read_to_string(self.lab.daemon.config())?;
-        self.applies(policy)?;
+        let file = self.lab.daemon.config().with_file_name("new.yaml");
+        fs::write(&file, policy)?;
+        self.is_refused()?;
+        self.applies()?;
         let locked_out = Instant::now();
         if kill {
             self.lab.daemon.kill()?;
@@ -115,19 +118,37 @@ impl Desk {
         Ok(Back { closed, silence })
     }
 
+    /// Types the command without `--force`: the policy would cut the session that it is typed in, and nothing may change.
+    fn is_refused(&mut self) -> Result<()> {
+        let generation = |daemon: &Daemon| Ok::<_, anyhow::Error>(daemon.json(&["status"])?["generation"].clone());
+        let before = generation(&self.lab.daemon)?;
+        let told = self.lab.daemon.config().with_file_name("told");
+        let apply = self.apply()?;
+        self.remote.says(&format!("{apply} >{} 2>&1; echo refused with $?", told.display()))?;
+        let refused = self.remote.hears("refused with 5", SOON);
+        let told = fs::read_to_string(told)?;
+        ensure!(refused, "a policy that cuts its caller off was taken:\n{told}");
+        let names = [&format!("your own connection: {}", self.lab.office.dev.v4()), "tcp/22", "--force"];
+        ensure!(names.iter().all(|name| told.contains(*name)), "the refusal says too little:\n{told}");
+        ensure!(generation(&self.lab.daemon)? == before, "a policy that was refused has changed something");
+        Ok(())
+    }
+
     /// Types the command that puts a policy on trial, and waits until that holds.
-    fn applies(&mut self, policy: &str) -> Result<()> {
+    fn applies(&mut self) -> Result<()> {
+        let apply = self.apply()?;
+        self.remote.says(&format!("{apply} --force >/dev/null 2>&1"))?;
         let daemon = &self.lab.daemon;
-        let file = daemon.config().with_file_name("new.yaml");
-        fs::write(&file, policy)?;
-        let (segctl, socket, trial) = (binary("segctl")?, daemon.socket(), TRIAL.as_secs());
-        let (segctl, socket, file) = (segctl.display(), socket.display(), file.display());
-        // Without --force it refuses a policy that cuts the session that it is called from.
-        self.remote
-            .says(&format!("{segctl} --socket {socket} apply {file} --confirm {trial}s --force >/dev/null 2>&1"))?;
         let on_trial = || daemon.json(&["status"]).is_ok_and(|status| !status["pending"].is_null());
         ensure!(until(SOON, on_trial), "the policy was not applied; segd said:\n{}", daemon.log());
         Ok(())
+    }
+
+    fn apply(&self) -> Result<String> {
+        let (segctl, socket) = (binary("segctl")?, self.lab.daemon.socket());
+        let file = self.lab.daemon.config().with_file_name("new.yaml");
+        let (segctl, socket, file, trial) = (segctl.display(), socket.display(), file.display(), TRIAL.as_secs());
+        Ok(format!("{segctl} --socket {socket} apply {file} --confirm {trial}s"))
     }
 }
 
