@@ -76,6 +76,12 @@ impl Image {
         answer(self.pages(), self.root(), question, now)
     }
 
+    /// Whether sources of the zone with this number may be seen on the interface with this slot.
+    #[must_use]
+    pub fn may_be_seen(&self, zone: u16, slot: u16) -> bool {
+        self.root().may_be_seen(self.pages(), zone, slot)
+    }
+
     pub(super) fn plan(&self) -> &Plan {
         &self.plan
     }

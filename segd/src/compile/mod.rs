@@ -33,6 +33,7 @@ pub use image::{HostPages, Image, NoRoom};
 pub use laid::{Laid, NotLaid};
 pub use question::{Answer, Question, answer, single};
 pub use registry::{BrokenRegistry, Freed, Registry};
+pub use seen::names as names_interface;
 
 use segd_common::image::{Locator, Ref, Root};
 use segd_common::packet::Essential as Shape;

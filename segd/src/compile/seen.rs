@@ -4,7 +4,7 @@ use segd_common::image::Ref;
 
 use super::pages::{Kind, PageStore};
 use super::pairs::by_zone;
-use super::{Facts, Registry};
+use super::{Facts, InterfaceFact, Registry};
 use crate::policy::{Policy, Zone};
 
 /// Zones that name no interfaces, and all that the policy does not name, may be seen anywhere.
@@ -21,9 +21,15 @@ pub(super) fn lay(store: &mut PageStore, policy: &Policy, facts: &Facts, registr
     by_zone(store, true, Kind::Values, rows.into_iter(), ANYWHERE)
 }
 
+/// Whether the zone names an interface by which packets come in there.
+#[must_use]
+pub fn names(zone: &Zone, interface: &InterfaceFact) -> bool {
+    let named = |name: &String| zone.interfaces.iter().any(|glob| glob.matches(name));
+    named(&interface.name) || interface.above.iter().any(named)
+}
+
 /// Tables over the slot's two bytes.
 fn row(store: &mut PageStore, zone: &Zone, facts: &Facts) -> Ref {
-    let named = |name: &String| zone.interfaces.iter().any(|glob| glob.matches(name));
-    let own = facts.interfaces.iter().filter(|interface| named(&interface.name) || interface.above.iter().any(named));
+    let own = facts.interfaces.iter().filter(|interface| names(zone, interface));
     by_zone(store, true, Kind::Values, own.map(|interface| (interface.slot, ANYWHERE)), Ref::leaf(0))
 }

@@ -5,14 +5,15 @@ use std::fs;
 use std::time::Instant;
 
 use jiff::Timestamp;
+use segd_common::reason::{Reason, Verdict};
 
 use super::judge::{Judged, Written, compiled};
 use super::refusal::Refusal;
 use super::writer::{Core, gather, keep_image};
 use crate::api::types::{Applied, ApplyRequest, PendingView, PolicyText};
-use crate::compile::{Facts, Question};
+use crate::compile::{Answer, Facts, InterfaceFact, Question, names_interface};
 use crate::history::Who;
-use crate::policy::Service;
+use crate::policy::{Service, Zone};
 use crate::state::file;
 use crate::state::pending::{Marker, beside};
 
@@ -233,6 +234,19 @@ impl Core {
         })
     }
 
+    /// Whether the caller's zone may be seen on none of the interfaces any more by which the caller can have come in. The
+    /// failsafe is let in by any.
+    fn is_seen_no_more(&self, before: &Answer, after: &Answer, judged: &Judged, facts: &Facts) -> bool {
+        let name = self.names().zone(before.from_zone);
+        let zone = self.force.written.policy.zones.iter().find(|zone| zone.name.0 == name);
+        let picky = zone.filter(|zone: &&Zone| !zone.interfaces.is_empty());
+        let is_now = |interface: &&InterfaceFact| picky.is_none_or(|zone| names_interface(zone, interface));
+        let mut now = facts.interfaces.iter().filter(is_now).peekable();
+        after.reason != Reason::Failsafe
+            && now.peek().is_some()
+            && now.all(|interface| !judged.image.may_be_seen(after.from_zone, interface.slot))
+    }
+
     /// A policy that cuts its caller off is refused, for the caller could not take it back.
     pub(super) fn stays_reachable(
         &self,
@@ -242,18 +256,25 @@ impl Core {
     ) -> Result<(), Refusal> {
         let Some(caller) = request.caller.as_ref().filter(|_| !request.force) else { return Ok(()) };
         let question = Question { src: caller.src, dst: caller.dst, service: Service::Tcp(caller.port, caller.port) };
-        let denied = segd_common::reason::Verdict::Deny;
-        let after = judged.image.answer(&question, facts.clock.jiffies);
-        if self.answer(&question)?.verdict == denied || after.verdict != denied {
+        let denied = Verdict::Deny;
+        let (before, after) = (self.answer(&question)?, judged.image.answer(&question, facts.clock.jiffies));
+        if before.verdict == denied {
             return Ok(());
         }
+        let reason = if after.verdict == denied {
+            after.reason
+        } else if self.is_seen_no_more(&before, &after, judged, facts) {
+            Reason::SpoofedSource
+        } else {
+            return Ok(());
+        };
         Err(Refusal::CutsCaller {
             detail: format!(
                 "this policy would cut your own connection: {} to {} tcp/{} would be denied ({})",
                 caller.src,
                 caller.dst,
                 caller.port,
-                after.reason.name()
+                reason.name()
             ),
             mend: "add a rule or a failsafe for it; or insist with --force, best together with --confirm 60s"
                 .to_owned(),

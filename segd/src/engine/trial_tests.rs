@@ -96,3 +96,26 @@ fn who_would_cut_themselves_off_is_told_before_anything_changes() {
     assert_eq!(house.generation(), 1);
     house.admin().apply(&ApplyRequest { force: true, ..cut }, None).value.unwrap();
 }
+
+#[test]
+fn who_would_be_seen_by_the_wrong_interface_is_told_too_but_for_the_failsafe() {
+    let house = House::new();
+    let caller = CallerConnection { src: "10.30.0.9".parse().unwrap(), dst: "10.20.0.1".parse().unwrap(), port: 5432 };
+    let at = |interface: &str| {
+        let dev = "dev: { networks: [10.30.0.0/24]";
+        ZONES.replace(dev, &format!("{dev}, interfaces: [{interface}]"))
+    };
+    let asked = |text: String| ApplyRequest {
+        name: "new.yaml".into(),
+        text,
+        caller: Some(caller.clone()),
+        ..ApplyRequest::default()
+    };
+    let guarded = house.engine.interfaces().value;
+    let name = guarded.first().expect("the house has an interface").name.clone();
+    house.admin().apply(&asked(at(&name)), None).value.unwrap();
+    let refused = house.admin().apply(&asked(at("nowhere0")), None).value.unwrap_err();
+    assert!(matches!(&refused, Refusal::CutsCaller { detail, .. } if detail.contains("spoofed-source")), "{refused}");
+    let failsafe = format!("{}failsafe: {{ from: [10.30.0.0/24], services: [tcp/5432] }}\n", at("nowhere0"));
+    house.admin().apply(&asked(failsafe), None).value.unwrap();
+}
