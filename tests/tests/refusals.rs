@@ -137,6 +137,33 @@ fn a_state_folder_that_takes_no_file_refuses_the_start_and_every_change_and_leav
 }
 
 #[test]
+fn a_daemon_starts_again_beside_a_full_disk_and_changes_nothing_until_there_is_room() -> Result<()> {
+    needs_root!();
+    let mut lab = Lab::prepared(ledger())?;
+    fs::create_dir_all(lab.daemon.state())?;
+    let _mount = Mount::tmpfs(&lab.daemon.state(), "size=4m")?;
+    lab.start()?;
+    let filler = lab.daemon.state().join("filler");
+    // It ends with the room.
+    let full = fs::write(&filler, vec![0; 8 << 20]).unwrap_err();
+    assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
+    lab.daemon.kill()?;
+    lab.start()?;
+    assert!(enforces(&lab)?);
+    let allow =
+        ["allow", "guest", "accounting", "tcp/5432", "--reason", "a test", "--approved-by", "tests@example.com"];
+    let out = lab.daemon.segctl(&allow)?;
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert!(!out.status.success() && said.contains("No space left on device"), "{said}");
+    assert_eq!(lab.daemon.json(&["rules"])?.as_array().map(Vec::len), Some(1));
+    fs::remove_file(&filler)?;
+    lab.daemon.ctl(&allow)?;
+    assert_eq!(lab.daemon.json(&["rules"])?.as_array().map(Vec::len), Some(2));
+    lab.daemon.ctl(&["history", "verify"])?;
+    Ok(())
+}
+
+#[test]
 fn an_interface_that_is_named_and_not_there_is_told_with_its_mend_and_guarded_when_it_comes() -> Result<()> {
     needs_root!();
     let lab = Lab::enforcing(ledger().hook("lan99", "auto"))?;

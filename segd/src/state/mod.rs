@@ -142,9 +142,14 @@ impl StateDir {
         Ok(Registry::default())
     }
 
-    /// Keeps the numbers. Has to come before the publish that uses them.
+    /// Keeps the numbers. Has to come before the publish that uses them. A full disk that holds the same already is no
+    /// reason to refuse.
     pub fn save_registry(&self, registry: &Registry) -> Result<(), FileError> {
-        file::replace(&self.registry(), &json(registry), 0o600)
+        let text = json(registry);
+        if fs::read(self.registry()).is_ok_and(|there| there == text) {
+            return Ok(());
+        }
+        file::replace(&self.registry(), &text, 0o600)
     }
 
     /// Keeps the policy that was put in force.
