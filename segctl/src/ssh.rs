@@ -58,6 +58,7 @@ mod tests {
             ("10.0.0.7".into(), "10.0.0.1".into(), 22)
         );
         assert_eq!(parsed("fe80::1%eth0 51122 fe80::2%eth0 2222").unwrap().dst.to_string(), "fe80::2");
+        assert_eq!(parsed("::ffff:10.0.0.7 51122 ::ffff:10.0.0.1 22").unwrap().src.to_string(), "10.0.0.7");
         for broken in ["", "10.0.0.7", "a 1 b 2", "10.0.0.7 1 10.0.0.1 ssh"] {
             assert_eq!(parsed(broken), None, "{broken}");
         }

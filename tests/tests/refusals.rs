@@ -164,6 +164,40 @@ fn a_daemon_starts_again_beside_a_full_disk_and_changes_nothing_until_there_is_r
 }
 
 #[test]
+fn a_full_disk_under_the_zone_files_refuses_a_change_whole() -> Result<()> {
+    needs_root!();
+    let mut lab = Lab::prepared(ledger())?;
+    let zones = fs::read(lab.daemon.config())?;
+    let folder = lab.daemon.config().parent().context("the zone file has a folder")?.to_owned();
+    let _mount = Mount::tmpfs(&folder, "size=64k")?;
+    fs::write(lab.daemon.config(), &zones)?;
+    lab.start()?;
+    let filler = folder.join("filler");
+    let full = fs::write(&filler, vec![0; 1 << 20]).unwrap_err();
+    assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
+    let generation = || lab.daemon.json(&["status"])?["generation"].as_u64().context("status has no generation");
+    let before = generation()?;
+    let new = beside(&lab, "new.yaml");
+    fs::write(&new, [&zones[..], b"# another text\n"].concat())?;
+    let new = new.display().to_string();
+    let allow =
+        ["allow", "guest", "accounting", "tcp/5432", "--reason", "a test", "--approved-by", "tests@example.com"];
+    for change in [&allow[..], &["audit", "guest", "dev"], &["apply", &new], &["apply", &new, "--confirm", "60s"]] {
+        let out = lab.daemon.segctl(change)?;
+        let said = String::from_utf8_lossy(&out.stderr);
+        assert!(!out.status.success() && said.contains("No space left on device"), "{change:?}: {said}");
+        assert_eq!(generation()?, before, "{change:?}");
+        assert_eq!(fs::read(lab.daemon.config())?, zones, "{change:?}");
+    }
+    assert!(enforces(&lab)?);
+    assert!(lab.daemon.json(&["status"])?["pending"].is_null(), "no trial is left");
+    fs::remove_file(&filler)?;
+    lab.daemon.ctl(&allow)?;
+    lab.daemon.ctl(&["history", "verify"])?;
+    Ok(())
+}
+
+#[test]
 fn an_interface_that_is_named_and_not_there_is_told_with_its_mend_and_guarded_when_it_comes() -> Result<()> {
     needs_root!();
     let lab = Lab::enforcing(ledger().hook("lan99", "auto"))?;

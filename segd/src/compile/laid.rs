@@ -166,7 +166,10 @@ impl Laid {
             match kind {
                 Kind::Values => words.iter().all(|word| value(Ref(*word), number)),
                 Kind::Locators => words.iter().all(|word| located(Ref(*word), number)),
-                Kind::Skips => records.all(|record| value(Ref(record[skip::NEXT]), number)),
+                // What relocation leaves as it is has to be a leaf.
+                Kind::Skips => records.all(|record| {
+                    Ref(record[skip::OTHERWISE]).as_leaf().is_some() && value(Ref(record[skip::NEXT]), number)
+                }),
                 Kind::LocatorSkips => records.all(|record| {
                     [skip::OTHERWISE, skip::NEXT].into_iter().all(|word| located(Ref(record[word]), number))
                 }),

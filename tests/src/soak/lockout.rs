@@ -120,7 +120,8 @@ impl Desk {
 
     /// Types the command without `--force`: the policy would cut the session that it is typed in, and nothing may change.
     fn is_refused(&mut self) -> Result<()> {
-        let generation = |daemon: &Daemon| Ok::<_, anyhow::Error>(daemon.json(&["status"])?["generation"].clone());
+        let generation =
+            |daemon: &Daemon| daemon.json(&["status"])?["generation"].as_u64().context("status has no generation");
         let before = generation(&self.lab.daemon)?;
         let told = self.lab.daemon.config().with_file_name("told");
         let apply = self.apply()?;

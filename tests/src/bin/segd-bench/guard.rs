@@ -15,8 +15,8 @@ use crate::report::title;
 pub(crate) const EFFORT: Effort = Effort { rounds: 9, repeat: 100_000 };
 /// So many times its record a path may cost, in insertions.
 const ROOM: f64 = 1.7;
-/// The same of what it costs beside all paths, which machines agree on better.
-const ROOM_OF_ALL: f64 = 1.5;
+/// The same beside all paths, where another machine is faster at all of them: two that were seen differ by 1.36.
+const ROOM_OF_ALL: f64 = 1.8;
 /// How often what is too slow is measured again.
 const AGAIN: usize = 3;
 
@@ -107,8 +107,8 @@ mod tests {
         assert_eq!(costs(0.06, 0.12, 0.35).slower(&recorded), Vec::<String>::new(), "another machine");
         let told = costs(0.1, 0.2, 0.9).slower(&recorded);
         assert!(told.len() == 1 && told[0].starts_with("new: 1.80 times its record"), "{told:?}");
-        let told = costs(0.06, 0.12, 0.6).slower(&recorded);
-        assert!(told.len() == 1 && told[0].starts_with("new: 1.20 times its record"), "slower than its like: {told:?}");
+        let told = costs(0.06, 0.12, 0.8).slower(&recorded);
+        assert!(told.len() == 1 && told[0].starts_with("new: 1.60 times its record"), "slower than its like: {told:?}");
         assert_eq!(costs(0.2, 0.4, 1.0).slower(&recorded).len(), 3);
     }
 
