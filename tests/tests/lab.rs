@@ -1,7 +1,9 @@
 //! The lab itself: what a test says about the product is worth as much as what is proved here.
 
 use anyhow::Result;
-use segd_tests::lab::{Daemon, FORWARD_8443, ForeignProgram, MASQUERADE, Office, Port, Zones, is_silence, until};
+use segd_tests::lab::{
+    Daemon, FORWARD_8443, ForeignProgram, MASQUERADE, Office, PATIENCE, Port, Zones, is_silence, until,
+};
 use segd_tests::needs_root;
 use segd_tests::packet::udp;
 
@@ -115,5 +117,30 @@ fn zone_files_that_tests_tell_are_valid() -> Result<()> {
     let loaded = segd::config::load(&file);
     std::fs::remove_file(&file)?;
     assert!(loaded.is_ok(), "{zones}\n{:?}", loaded.err());
+    Ok(())
+}
+
+#[test]
+fn a_signal_is_no_answer() -> Result<()> {
+    extern "C" fn nothing(_: libc::c_int) {}
+    needs_root!();
+    let office = Office::new()?;
+    office.gateway.nft("table inet t { chain f { type filter hook forward priority 0; policy drop; }; }")?;
+    // SAFETY: the handler does nothing, and nothing else here has a use for the signal.
+    unsafe { libc::signal(libc::SIGUSR1, nothing as *const () as libc::sighandler_t) };
+    let (sender, asking) = std::sync::mpsc::channel();
+    let asked = std::thread::scope(|scope| {
+        let (dev, to) = (&office.dev, office.accounting.v4());
+        let asked = scope.spawn(move || {
+            // SAFETY: the thread's own number.
+            sender.send(unsafe { libc::pthread_self() }).map(|()| dev.asks_udp(to, 53, b"?"))
+        });
+        let thread = asking.recv()?;
+        std::thread::sleep(PATIENCE / 4);
+        // SAFETY: the thread waits for longer than has passed, and isn't joined yet.
+        unsafe { libc::pthread_kill(thread, libc::SIGUSR1) };
+        anyhow::Ok(asked.join().map_err(|_| anyhow::anyhow!("it panicked"))??)
+    })?;
+    assert!(is_silence(&asked), "{asked:?}");
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, UdpSocket};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use segd_tests::lab::{FORWARD_8443, Lab, MASQUERADE, PATIENCE, Session, Zones, is_silence, until};
+use segd_tests::lab::{FORWARD_8443, Lab, MASQUERADE, PATIENCE, Session, Zones, is_silence, undisturbed, until};
 use segd_tests::needs_root;
 
 /// How often something is said and echoed; the kernel forwards a handful of them, one each second and side.
@@ -42,7 +42,7 @@ fn asks(lab: &Lab, to: IpAddr) -> Result<impl FnMut() -> std::io::Result<()>> {
     socket.connect((to, 5432))?;
     Ok(move || {
         socket.send(b"question")?;
-        socket.recv(&mut [0; 16]).map(drop)
+        undisturbed(|| socket.recv(&mut [0; 16])).map(drop)
     })
 }
 

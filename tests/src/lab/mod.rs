@@ -31,7 +31,7 @@ pub use office::{
 };
 pub use port::Port;
 pub use scratch::Scratch;
-pub use traffic::{PATIENCE, Server, Session, is_silence};
+pub use traffic::{PATIENCE, Server, Session, is_silence, undisturbed};
 pub use tunnel::Tunnel;
 pub use watch::Watch;
 pub use zones::Zones;

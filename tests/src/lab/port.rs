@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, Socket, Type};
 
 use super::namespace::Namespace;
+use super::traffic::undisturbed;
 
 /// Every EtherType, in network byte order.
 const ALL: u16 = (libc::ETH_P_ALL as u16).to_be();
@@ -71,7 +72,7 @@ impl Port {
         let mut buffer = vec![0; 65536];
         while let Some(left) = end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
             self.socket.set_read_timeout(Some(left))?;
-            match self.socket.read(&mut buffer) {
+            match undisturbed(|| self.socket.read(&mut buffer)) {
                 Ok(length) => {
                     let frame = &buffer[..length];
                     heard.push(frame.to_vec());

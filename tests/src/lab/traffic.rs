@@ -120,7 +120,7 @@ impl Host {
         socket.connect((to, port))?;
         socket.send(payload)?;
         let mut echo = vec![0; payload.len() + 1];
-        let length = socket.recv(&mut echo)?;
+        let length = undisturbed(|| socket.recv(&mut echo))?;
         if &echo[..length] == payload { Ok(()) } else { Err(io::Error::other("the echo is not what was sent")) }
     }
 
@@ -138,6 +138,17 @@ impl Host {
             .run(|| Command::new("ping").args(["-n", "-q", "-c", "1", "-W", "0.7", "-s", &size, &to]).output())?;
         ensure!(out.status.code() != Some(2), "ping {to}: {}", String::from_utf8_lossy(&out.stderr).trim());
         Ok(out.status.success())
+    }
+}
+
+/// Asks again if a signal came between: a socket with a timeout is interrupted by every one, a machine that is put
+/// to sleep and woken among them, whatever its handler says of restarts (signal(7)).
+pub fn undisturbed<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(err) if err.kind() == ErrorKind::Interrupted => {}
+            outcome => return outcome,
+        }
     }
 }
 
@@ -168,7 +179,7 @@ fn echo_stream(mut stream: TcpStream, stop: &AtomicBool) {
         stream.set_nonblocking(false).and_then(|()| stream.set_read_timeout(Some(Duration::from_millis(50))));
     let mut buffer = [0; 4096];
     while prepared.is_ok() && !stop.load(Ordering::Relaxed) {
-        match stream.read(&mut buffer) {
+        match undisturbed(|| stream.read(&mut buffer)) {
             Ok(0) => return,
             Ok(length) if stream.write_all(&buffer[..length]).is_err() => return,
             Ok(_) => {}

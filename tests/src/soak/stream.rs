@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, anyhow, ensure};
 use indicatif::HumanCount;
 
-use crate::lab::{Host, PATIENCE};
+use crate::lab::{Host, PATIENCE, undisturbed};
 
 /// Between two messages.
 const PACE: Duration = Duration::from_millis(1);
@@ -166,7 +166,7 @@ fn send_until(
 fn hear_datagrams(socket: &UdpSocket, over: &AtomicBool, began: Instant) -> io::Result<Heard> {
     let (mut heard, mut message, mut quiet_since) = (Heard::default(), [0; MESSAGE], Instant::now());
     while !over.load(Ordering::Relaxed) || quiet_since.elapsed() < SILENCE {
-        match socket.recv(&mut message) {
+        match undisturbed(|| socket.recv(&mut message)) {
             Ok(_) => {
                 heard.hear(&message, began);
                 quiet_since = Instant::now();
