@@ -35,7 +35,7 @@ pub enum DatapathError {
     #[error("the kernel refuses the program {program}: {words}; what was enforced before still is")]
     Verifier {
         /// Which one.
-        program: &'static str,
+        program: String,
         /// The kernel's words, the verifier's log included.
         words: String,
     },

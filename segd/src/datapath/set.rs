@@ -4,10 +4,12 @@
 use std::collections::HashSet;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use aya::maps::{Array, Map, MapData, PerCpuArray, PerCpuValues, ProgramArray, RingBuf};
-use aya::programs::{ProgramError, ProgramFd, SchedClassifier, TestRun, TestRunOptions, Xdp};
+use aya::programs::{Program, ProgramError, ProgramFd, SchedClassifier, TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use jiff::Timestamp;
 use segd_common::control::Control;
@@ -211,14 +213,16 @@ impl MapSet {
     }
 
     fn load_programs(&mut self) -> Result<(), DatapathError> {
-        for name in [XDP].into_iter().chain(XDP_CALLED) {
-            refused(name, self.xdp(name)?.load())?;
-        }
-        for name in ["segd_ingress", "segd_egress", "segd_note", "segd_clock"].into_iter().chain(TC_WHOLE) {
-            refused(name, self.classifier(name)?.load())?;
-        }
+        // The kernel checks a program on the CPU of the thread that loads it, which for the largest takes most of a second.
+        thread::scope(|scope| {
+            let programs =
+                self.ebpf.programs_mut().map(|(name, program)| (name, scope.spawn(|| load_program(program))));
+            programs.collect::<Vec<_>>().into_iter().try_for_each(|(name, loading)| {
+                loading.join().unwrap_or_else(|panic| resume_unwind(panic)).map_err(|error| refused(name, &error))
+            })
+        })?;
         for (index, name) in (0..).zip(XDP_CALLED) {
-            let called = self.xdp(name)?.fd().map_err(|error| unloaded(name, &error))?.try_clone();
+            let called = self.xdp(name)?.fd().map_err(|error| refused(name, &error))?.try_clone();
             self.set_program(
                 WHOLE_XDP,
                 index,
@@ -226,7 +230,7 @@ impl MapSet {
             )?;
         }
         for (index, name) in (0..).zip(TC_WHOLE) {
-            let whole = self.classifier(name)?.fd().map_err(|error| unloaded(name, &error))?.try_clone();
+            let whole = self.classifier(name)?.fd().map_err(|error| refused(name, &error))?.try_clone();
             self.set_program(
                 WHOLE_TC,
                 index,
@@ -439,12 +443,16 @@ fn unpack(word: u64) -> Interface {
     Interface { ifindex: word as u32, slot: (word >> 32) as u16, flags: (word >> 48) as u16 }
 }
 
-fn refused(program: &'static str, answer: Result<(), ProgramError>) -> Result<(), DatapathError> {
-    answer.map_err(|error| DatapathError::Verifier { program, words: full_words(&error) })
+fn load_program(program: &mut Program) -> Result<(), ProgramError> {
+    match program {
+        Program::Xdp(program) => program.load(),
+        Program::SchedClassifier(program) => program.load(),
+        _ => Err(ProgramError::UnexpectedProgramType),
+    }
 }
 
-fn unloaded(program: &'static str, error: &ProgramError) -> DatapathError {
-    DatapathError::Verifier { program, words: full_words(error) }
+fn refused(program: &str, error: &ProgramError) -> DatapathError {
+    DatapathError::Verifier { program: program.to_owned(), words: full_words(error) }
 }
 
 /// An error with what caused it.

@@ -3,7 +3,11 @@
 
 use std::fmt;
 use std::fs;
+use std::iter;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
@@ -13,6 +17,8 @@ use super::remote::Remote;
 use crate::lab::{Daemon, Lab, Zones, binary, is_silence, until};
 use crate::oracle::Random;
 
+/// How many callers lock themselves out at a time.
+const DESKS: u64 = 4;
 /// What the caller gives itself to confirm.
 const TRIAL: Duration = Duration::from_secs(2);
 /// How much later the old policy may be back: a tick of the kernel, and the time that a new connection and this program take.
@@ -51,21 +57,48 @@ impl fmt::Display for Lockouts {
     }
 }
 
-/// Locks the caller out so many times; in every second round segd is killed as soon as the policy holds.
+/// Locks the caller out so many times, at [`DESKS`] gateways side by side: a trial is mostly waiting. In every second round
+/// segd is killed as soon as the policy holds. Ends at the first session that does not come back.
 pub fn lockouts(rounds: u64, seed: u64, progress: &mut dyn FnMut(u64)) -> Result<Lockouts> {
-    let (mut desk, mut all) = (Desk::log_in()?, Lockouts::default());
-    for number in 0..rounds {
-        let policy = locks_out(&mut Random::new(seed, number));
-        let kill = number % 2 == 1;
-        let back =
-            desk.locked_out(&policy, kill).with_context(|| format!("round {number} of seed {seed}, with\n{policy}"))?;
-        all.rounds += 1;
-        all.killed += u64::from(kill);
-        all.longest_closed = all.longest_closed.max(back.closed);
-        all.longest_silence = all.longest_silence.max(back.silence);
-        progress(all.rounds);
-    }
-    Ok(all)
+    let (next, (tell, told)) = (AtomicU64::new(0), mpsc::channel());
+    let at_a_desk = |tell: mpsc::Sender<Result<(bool, Back)>>| {
+        let mut desk = Desk::log_in()?;
+        let numbers = iter::repeat_with(|| next.fetch_add(1, Ordering::Relaxed));
+        for number in numbers.take_while(|number| *number < rounds) {
+            let (policy, kill) = (locks_out(&mut Random::new(seed, number)), number % 2 == 1);
+            let back = desk.locked_out(&policy, kill);
+            let back = back.with_context(|| format!("round {number} of seed {seed}, with\n{policy}"))?;
+            if tell.send(Ok((kill, back))).is_err() {
+                break;
+            }
+        }
+        Ok(())
+    };
+    thread::scope(|scope| {
+        for _ in 0..DESKS.min(rounds) {
+            let tell = tell.clone();
+            scope.spawn(|| {
+                let failed = tell.clone();
+                if let Err(why) = at_a_desk(tell) {
+                    // Nobody listens any more once another desk has failed.
+                    let _ = failed.send(Err(why));
+                }
+            });
+        }
+        drop(tell);
+        let mut all = Lockouts::default();
+        // What is left of `told` is dropped with the first failure, and every desk ends after its round.
+        for back in told {
+            let (killed, back) = back?;
+            all.rounds += 1;
+            all.killed += u64::from(killed);
+            all.longest_closed = all.longest_closed.max(back.closed);
+            all.longest_silence = all.longest_silence.max(back.silence);
+            progress(all.rounds);
+        }
+        ensure!(all.rounds == rounds, "a desk ended before its time");
+        Ok(all)
+    })
 }
 
 /// How long it took until everything was as before.
