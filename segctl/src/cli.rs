@@ -118,7 +118,7 @@ impl Cli {
             Verb::Doctor(args) => doctor::run(&args, &session).await,
             Verb::Suggest(args) => suggest::run(&args, &session).await,
             Verb::Report(args) => report::run(&args, &session).await,
-            Verb::Reload(_) => reload::run(&session).await,
+            Verb::Reload(args) => reload::run(&args, &session).await,
             Verb::History(args) => history::run(args, &session).await,
             Verb::Completions(args) => completions::run(&args),
             Verb::Man(args) => man::run(&args),

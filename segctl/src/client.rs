@@ -12,7 +12,7 @@ use hyper::header::{CONTENT_TYPE, ETAG, HOST, IF_MATCH};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use segd::api::types::Problem;
+use segd::api::types::{CALLER_HEADER, CallerConnection, Problem};
 use segd::state::boot::BootNote;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -46,12 +46,13 @@ pub(crate) struct Call {
     path: String,
     body: Option<Vec<u8>>,
     if_match: Option<String>,
+    connection: Option<CallerConnection>,
 }
 
 impl Call {
     /// Asks for a page.
     pub(crate) fn get(path: impl Into<String>) -> Self {
-        Self { method: Method::GET, path: path.into(), body: None, if_match: None }
+        Self { method: Method::GET, path: path.into(), body: None, if_match: None, connection: None }
     }
 
     /// Asks for something to be taken away.
@@ -96,10 +97,19 @@ impl Call {
         self
     }
 
+    /// Only if the caller stays connected.
+    pub(crate) fn keeping(mut self, connection: Option<CallerConnection>) -> Self {
+        self.connection = connection;
+        self
+    }
+
     fn request(&self) -> Result<Request<Full<Bytes>>, Failure> {
         let mut request = Request::builder().method(&self.method).uri(&self.path).header(HOST, "segd");
         if let Some(etag) = &self.if_match {
             request = request.header(IF_MATCH, etag);
+        }
+        if let Some(connection) = &self.connection {
+            request = request.header(CALLER_HEADER, connection.to_string());
         }
         if self.body.is_some() {
             request = request.header(CONTENT_TYPE, "application/json");

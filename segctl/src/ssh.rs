@@ -1,4 +1,4 @@
-//! The SSH connection that whoever types came by: a policy that would cut it is refused. `sudo` hides it from the
+//! The SSH connection that whoever types came by: a change that would cut it is refused. `sudo` hides it from the
 //! environment, so the processes above are asked as well. Knows nothing of policies.
 
 use std::fs;
@@ -10,8 +10,22 @@ const VARIABLE: &str = "SSH_CONNECTION";
 /// Processes above this one that are asked.
 const GENERATIONS: usize = 16;
 
-/// The connection, if there is one that can be found.
-pub(crate) fn connection() -> Option<CallerConnection> {
+/// Of verbs that can cut whoever types them.
+#[derive(Clone, Copy, Debug, Default, clap::Args)]
+pub(crate) struct Insist {
+    /// Even if it cuts your own SSH connection
+    #[arg(long)]
+    force: bool,
+}
+
+impl Insist {
+    /// The connection that has to stay; none if there is none that can be found, or if it may go.
+    pub(crate) fn connection(self) -> Option<CallerConnection> {
+        if self.force { None } else { connection() }
+    }
+}
+
+fn connection() -> Option<CallerConnection> {
     let own = std::env::var(VARIABLE).ok();
     own.or_else(above).as_deref().and_then(parsed)
 }

@@ -181,11 +181,7 @@ fn a_policy_that_cuts_the_callers_own_ssh_is_refused_unless_forced() -> Result<(
     needs_root!();
     let lab = Lab::enforcing(ledger().rule("ssh", "dev", "host", "tcp/22"))?;
     let new = written(&lab, &ledger())?;
-    let ssh = |client: &str| -> Result<std::process::Output> {
-        let mut command = std::process::Command::new(segd_tests::lab::binary("segctl")?);
-        command.arg("--socket").arg(lab.daemon.socket()).args(["apply", &new]);
-        Ok(command.env("SSH_CONNECTION", format!("{client} 51122 10.30.0.1 22")).output()?)
-    };
+    let ssh = |client| types_over_ssh(&lab, client, &["apply", &new]);
     let refused = ssh("10.30.0.5")?;
     let said = String::from_utf8_lossy(&refused.stderr);
     assert_eq!(refused.status.code(), Some(5), "{said}");
@@ -195,4 +191,56 @@ fn a_policy_that_cuts_the_callers_own_ssh_is_refused_unless_forced() -> Result<(
     let other = ssh("10.40.0.7")?;
     assert!(other.status.success(), "who could not reach us before is not cut: {other:?}");
     Ok(())
+}
+
+#[test]
+fn whoever_types_over_ssh_is_cut_off_by_no_verb_unless_forced() -> Result<()> {
+    needs_root!();
+    let lab = Lab::enforcing(ledger())?;
+    let why = ["--reason", "Somebody said so"];
+    let desk = ["allow", "dev", "host", "tcp/22", "--id", "desk", "--approved-by", "boss@example.com"];
+    lab.daemon.ctl(&[&desk[..], &why].concat())?;
+    lab.daemon.ctl(&["audit", "guest", "host"])?;
+    let (dev, guest) = ("10.30.0.5", "10.40.0.7");
+    let cuts: [(&str, Vec<&str>); 5] = [
+        (dev, [&["quarantine", dev, "--for", "1h"], &why[..]].concat()),
+        (dev, [&["quarantine", "dev"], &why[..]].concat()),
+        (dev, [&["revoke", "desk"], &why[..]].concat()),
+        (guest, vec!["enforce", "guest", "host", "--yes"]),
+        (guest, vec!["reload"]),
+    ];
+    for (client, words) in &cuts {
+        if words[0] == "reload" {
+            fs::remove_dir_all(lab.daemon.config().with_file_name("zones.d"))?;
+        }
+        let passes =
+            || lab.daemon.json(&["explain", client, "10.30.0.1", "tcp/22"]).map(|told| told["verdict"] == "allow");
+        let generation = || lab.daemon.json(&["status"]).map(|status| status["generation"].clone());
+        let before = generation()?;
+        assert!(passes()?, "{words:?}");
+        let refused = types_over_ssh(&lab, client, words)?;
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(5), "{words:?}: {said}");
+        let names = [&format!("your own connection: {client} to 10.30.0.1 tcp/22"), "--force"];
+        assert!(names.iter().all(|name| said.contains(*name)), "{words:?}: {said}");
+        assert!(passes()? && generation()? == before, "{words:?} was refused, and has changed something");
+        assert_eq!(lab.daemon.json(&["quarantine"])?, serde_json::json!([]), "{words:?}");
+        // From elsewhere it is what was asked for; then it comes back for the next.
+        let insisted = types_over_ssh(&lab, client, &[words, &["--force"][..]].concat())?;
+        assert!(insisted.status.success(), "{words:?}: {}", String::from_utf8_lossy(&insisted.stderr));
+        assert!(!passes()?, "{words:?}");
+        match words[0] {
+            "quarantine" => _ = lab.daemon.ctl(&["release", words[1]])?,
+            "enforce" => _ = lab.daemon.ctl(&["audit", "guest", "host"])?,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// As from a shell that sshd has opened for somebody at `client`.
+fn types_over_ssh(lab: &Lab, client: &str, words: &[&str]) -> Result<std::process::Output> {
+    let mut command = std::process::Command::new(segd_tests::lab::binary("segctl")?);
+    command.arg("--socket").arg(lab.daemon.socket()).args(words);
+    Ok(command.env("SSH_CONNECTION", format!("{client} 51122 10.30.0.1 22")).output()?)
 }

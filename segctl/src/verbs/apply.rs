@@ -10,13 +10,13 @@ use segd::api::types::{Applied, ApplyRequest, DiffReport, PolicyView};
 use crate::cli::Session;
 use crate::client::{Answer, Call};
 use crate::screen::{page, say};
-use crate::ssh;
+use crate::ssh::Insist;
 use crate::verbs::{check, diff};
 use crate::words::{Page, moment, number_of};
 
 const EXAMPLES: &str = "\
 The file is checked and its tests are run first, and what newly passes and fails is told. The zone file that was in
-force is kept beside the new one as zones.yaml.previous. A file that would cut your own SSH connection is refused.
+force is kept beside the new one as zones.yaml.previous. What would cut your own SSH connection is refused.
 
 With --confirm the kernel itself goes back to the old policy when the time is over, even if segd is dead by then, and
 the old zone file comes back. Nothing else can be changed until then.
@@ -35,9 +35,8 @@ pub(crate) struct Args {
     /// Go back after this time (60s, 5m) unless segctl confirm is typed
     #[arg(long, value_name = "TIME", value_parser = seconds)]
     confirm: Option<u32>,
-    /// Even if it cuts your own connection
-    #[arg(long)]
-    force: bool,
+    #[command(flatten)]
+    insist: Insist,
     /// Why, for the history
     #[arg(long, value_name = "R")]
     reason: Option<String>,
@@ -58,14 +57,8 @@ pub(crate) async fn run(args: &Args, session: &Session) -> anyhow::Result<ExitCo
     if let Ok(preview) = session.client.send::<DiffReport>(Call::post("/v1/diff").json(&policy)?).await {
         say(&diff::preview(&preview.body, &page()))?;
     }
-    let request = ApplyRequest {
-        confirm_secs: args.confirm,
-        reason: args.reason.clone(),
-        caller: ssh::connection(),
-        force: args.force,
-        ..ApplyRequest::of(policy)
-    };
-    let call = Call::post("/v1/apply").json(&request)?.only_if(now.etag);
+    let request = ApplyRequest { confirm_secs: args.confirm, reason: args.reason.clone(), ..ApplyRequest::of(policy) };
+    let call = Call::post("/v1/apply").json(&request)?.only_if(now.etag).keeping(args.insist.connection());
     let applied: Applied = session.client.send(call).await?.body;
     session.screen.show(&applied, |applied, page| text(applied, "segctl status", page))?;
     Ok(ExitCode::SUCCESS)

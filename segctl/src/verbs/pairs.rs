@@ -16,6 +16,7 @@ use crate::failure::{Failure, NO};
 use crate::past;
 use crate::plain::cleaned;
 use crate::screen::{page, say};
+use crate::ssh::Insist;
 use crate::verbs::flows;
 use crate::words::{Page, count, moment};
 
@@ -38,6 +39,8 @@ pub(crate) struct EnforceArgs {
     /// Don't ask
     #[arg(short, long)]
     yes: bool,
+    #[command(flatten)]
+    insist: Insist,
     /// How far back to look for what it would have dropped: 7d, 1h, or a date
     #[arg(long, value_name = "WHEN", default_value = "7d", value_parser = past::past)]
     since: Timestamp,
@@ -71,27 +74,29 @@ impl Pair {
 
 /// Puts a pair into audit mode.
 pub(crate) async fn audit(args: AuditArgs, session: &Session) -> anyhow::Result<ExitCode> {
-    let done = put(session, &args.pair.request(Mode::Audit, None), None).await?;
-    session.screen.show(&done.body, |done, _| applied(done))?;
+    let done: PairReport = session.client.send(changes(&args.pair.request(Mode::Audit, None))?).await?.body;
+    session.screen.show(&done, |done, _| applied(done))?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Shows, asks, and puts a pair into enforce mode.
 pub(crate) async fn enforce(args: EnforceArgs, session: &Session) -> anyhow::Result<ExitCode> {
     let request = args.pair.request(Mode::Enforce, Some(args.since));
-    let preview = put(session, &PairRequest { preview: true, ..request.clone() }, None).await?;
+    let shown = changes(&PairRequest { preview: true, ..request.clone() })?;
+    let preview: Answer<PairReport> = session.client.send(shown).await?;
     say(&previewed(&cleaned(&preview.body)?, &page()))?;
     if !args.yes && !agreed(&args.pair)? {
         say("nothing was changed")?;
         return Ok(ExitCode::from(NO));
     }
-    let done = put(session, &request, preview.etag).await?;
-    session.screen.show(&done.body, |done, _| applied(done))?;
+    let change = changes(&request)?.only_if(preview.etag).keeping(args.insist.connection());
+    let done: PairReport = session.client.send(change).await?.body;
+    session.screen.show(&done, |done, _| applied(done))?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn put(session: &Session, request: &PairRequest, etag: Option<String>) -> Result<Answer<PairReport>, Failure> {
-    session.client.send(Call::put("/v1/pairs").json(request)?.only_if(etag)).await
+fn changes(request: &PairRequest) -> Result<Call, Failure> {
+    Call::put("/v1/pairs").json(request)
 }
 
 /// Asks on the terminal; where there is none, nobody can have agreed.

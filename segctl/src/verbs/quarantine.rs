@@ -9,6 +9,7 @@ use crate::cli::Session;
 use crate::client::Call;
 use crate::complete;
 use crate::failure::Failure;
+use crate::ssh::Insist;
 use crate::table::{Grid, cell};
 use crate::words::{Page, ago, left, moment};
 
@@ -39,6 +40,8 @@ pub(crate) struct QuarantineArgs {
     /// Why
     #[arg(long, value_name = "R", requires = "target")]
     reason: Option<String>,
+    #[command(flatten)]
+    insist: Insist,
 }
 
 /// Let a host, a network or a zone back
@@ -61,7 +64,8 @@ pub(crate) async fn quarantine(args: QuarantineArgs, session: &Session) -> anyho
         return Ok(ExitCode::SUCCESS);
     };
     let request = checked(target, args.time.as_deref(), reason, Timestamp::now())?;
-    let report: QuarantineReport = session.client.send(Call::post("/v1/quarantine").json(&request)?).await?.body;
+    let call = Call::post("/v1/quarantine").json(&request)?.keeping(args.insist.connection());
+    let report: QuarantineReport = session.client.send(call).await?.body;
     session.screen.show(&report, text)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -8,6 +8,7 @@ use crate::cli::Session;
 use crate::client::Call;
 use crate::complete;
 use crate::failure::Failure;
+use crate::ssh::Insist;
 
 /// Take a rule away; its connections are cut at their next packet
 #[derive(Debug, clap::Args)]
@@ -19,6 +20,8 @@ pub(crate) struct Args {
     /// Why it goes
     #[arg(long, value_name = "R")]
     reason: String,
+    #[command(flatten)]
+    insist: Insist,
 }
 
 impl Args {
@@ -26,7 +29,7 @@ impl Args {
     fn checked(self) -> Result<Call, Failure> {
         let path = rule_path(&self.id)?;
         let reason = super::allow::spoken(self.reason, "--reason")?;
-        Ok(Call::delete(path).query(&[("reason", &reason)]))
+        Ok(Call::delete(path).query(&[("reason", &reason)]).keeping(self.insist.connection()))
     }
 }
 
@@ -62,7 +65,7 @@ mod tests {
     #[test]
     fn an_id_cannot_name_another_page() {
         for id in ["", "../status", "a?b", "A"] {
-            let failure = Args { id: id.into(), reason: "x".into() }.checked().unwrap_err();
+            let failure = Args { id: id.into(), reason: "x".into(), insist: Insist::default() }.checked().unwrap_err();
             assert!(failure.to_string().ends_with("segctl rules lists them"), "{id}");
         }
     }

@@ -8,6 +8,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 use std::time::Instant;
 
+use super::types::CallerConnection;
+use crate::engine::{Acting, Engine};
 use crate::history::Who;
 
 /// Members may change the policy.
@@ -48,14 +50,22 @@ pub struct Caller {
     pub who: Who,
     /// When it connected.
     pub opened: Instant,
+    /// How it reaches this machine, if it said so with its request: no change may cut that.
+    pub connection: Option<CallerConnection>,
 }
 
 impl Caller {
+    /// The engine in its hands.
+    #[must_use]
+    pub fn with(self, engine: &Engine) -> Acting<'_> {
+        engine.by(self.who).over(self.connection)
+    }
+
     /// A peer that has just connected.
     #[must_use]
     pub fn new(peer: Peer, access: Access) -> Self {
         let who = Who::of(peer.pid, peer.uid);
-        Self { peer, access, who, opened: Instant::now() }
+        Self { peer, access, who, opened: Instant::now(), connection: None }
     }
 }
 

@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::types::{Problem, ProblemKind};
+use super::types::{CALLER_HEADER, CallerConnection, Problem, ProblemKind};
 use crate::engine::{Engine, Refusal, Tagged};
 
 /// A refusal on its way out.
@@ -72,10 +72,17 @@ pub(super) fn tagged_result<T: Serialize>(answer: Tagged<Result<T, Refusal>>) ->
 
 /// The policies that the caller will have changed; `None` if any.
 pub(super) fn if_match(headers: &HeaderMap) -> Result<Option<String>, Refused> {
-    let text = |value: &axum::http::HeaderValue| {
-        value.to_str().map(str::to_owned).map_err(|_| Refused::bad_request("the If-Match header is not text"))
-    };
-    headers.get(header::IF_MATCH).map(text).transpose()
+    Ok(text_of(headers, header::IF_MATCH.as_str())?.map(str::to_owned))
+}
+
+/// The connection by which the caller reaches this machine, if it says so.
+pub(super) fn caller_connection(headers: &HeaderMap) -> Result<Option<CallerConnection>, Refused> {
+    text_of(headers, CALLER_HEADER)?.map(str::parse).transpose().map_err(Refused::bad_request)
+}
+
+fn text_of<'h>(headers: &'h HeaderMap, name: &str) -> Result<Option<&'h str>, Refused> {
+    let text = headers.get(name).map(axum::http::HeaderValue::to_str).transpose();
+    text.map_err(|_| Refused::bad_request(format!("the header {name} is not text")))
 }
 
 /// A JSON body. What is wrong with it is told as a problem.

@@ -16,7 +16,7 @@ use serde::Serialize;
 use tokio::time::timeout;
 
 use super::peer::{ADMIN_GROUP, Access, Caller, READER_GROUP};
-use super::reply::{Asked, Given, Refused, ask, if_match, tagged, tagged_result};
+use super::reply::{Asked, Given, Refused, ask, caller_connection, if_match, tagged, tagged_result};
 use super::types::{
     AllowRequest, ApplyRequest, ExplainQuery, ExtendRequest, FlowLine, FlowsQuery, HistoryQuery, LostLine, PairRequest,
     PolicyText, ProblemKind, QuarantineQuery, QuarantineRequest, ReportQuery, RevokeQuery, SelftestRequest, SinceQuery,
@@ -109,7 +109,14 @@ async fn may_read(request: Request, next: Next) -> Response {
     permitted(request, next, Access::Read).await
 }
 
-async fn may_change(request: Request, next: Next) -> Response {
+async fn may_change(mut request: Request, next: Next) -> Response {
+    let connection = match caller_connection(request.headers()) {
+        Ok(connection) => connection,
+        Err(refused) => return refused.into_response(),
+    };
+    if let Some(caller) = request.extensions_mut().get_mut::<Caller>() {
+        caller.connection = connection;
+    }
     permitted(request, next, Access::Change).await
 }
 
@@ -189,7 +196,7 @@ async fn allow(
     Given(request): Given<AllowRequest>,
 ) -> Reply {
     let seen = if_match(&headers)?;
-    tagged_result(ask(engine, move |engine| engine.by(caller.who).allow(&request, seen.as_deref())).await?)
+    tagged_result(ask(engine, move |engine| caller.with(engine).allow(&request, seen.as_deref())).await?)
 }
 
 async fn revoke(
@@ -200,7 +207,7 @@ async fn revoke(
     Asked(query): Asked<RevokeQuery>,
 ) -> Reply {
     let seen = if_match(&headers)?;
-    tagged_result(ask(engine, move |engine| engine.by(caller.who).revoke(&id, &query.reason, seen.as_deref())).await?)
+    tagged_result(ask(engine, move |engine| caller.with(engine).revoke(&id, &query.reason, seen.as_deref())).await?)
 }
 
 async fn extend(
@@ -211,7 +218,7 @@ async fn extend(
     Given(request): Given<ExtendRequest>,
 ) -> Reply {
     let seen = if_match(&headers)?;
-    tagged_result(ask(engine, move |engine| engine.by(caller.who).extend(&id, &request, seen.as_deref())).await?)
+    tagged_result(ask(engine, move |engine| caller.with(engine).extend(&id, &request, seen.as_deref())).await?)
 }
 
 async fn set_pair(
@@ -221,7 +228,7 @@ async fn set_pair(
     Given(request): Given<PairRequest>,
 ) -> Reply {
     let seen = if_match(&headers)?;
-    tagged_result(ask(engine, move |engine| engine.by(caller.who).set_pair(&request, seen.as_deref())).await?)
+    tagged_result(ask(engine, move |engine| caller.with(engine).set_pair(&request, seen.as_deref())).await?)
 }
 
 async fn apply(
@@ -231,20 +238,20 @@ async fn apply(
     Given(new): Given<ApplyRequest>,
 ) -> Reply {
     let seen = if_match(&headers)?;
-    tagged_result(ask(engine, move |engine| engine.by(caller.who).apply(&new, seen.as_deref())).await?)
+    tagged_result(ask(engine, move |engine| caller.with(engine).apply(&new, seen.as_deref())).await?)
 }
 
 async fn reload(State(engine): Shared, Extension(caller): Extension<Caller>) -> Reply {
-    tagged_result(ask(engine, move |engine| engine.by(caller.who).reload()).await?)
+    tagged_result(ask(engine, move |engine| caller.with(engine).reload()).await?)
 }
 
 async fn confirm(State(engine): Shared, Extension(caller): Extension<Caller>, Given(why): Given<WhyRequest>) -> Reply {
-    let Caller { who, opened, .. } = caller;
-    tagged_result(ask(engine, move |engine| engine.by(who).confirm(opened, why.reason.as_deref())).await?)
+    let opened = caller.opened;
+    tagged_result(ask(engine, move |engine| caller.with(engine).confirm(opened, why.reason.as_deref())).await?)
 }
 
 async fn rollback(State(engine): Shared, Extension(caller): Extension<Caller>, Given(why): Given<WhyRequest>) -> Reply {
-    tagged_result(ask(engine, move |engine| engine.by(caller.who).rollback(why.reason.as_deref())).await?)
+    tagged_result(ask(engine, move |engine| caller.with(engine).rollback(why.reason.as_deref())).await?)
 }
 
 async fn quarantine(
@@ -252,7 +259,7 @@ async fn quarantine(
     Extension(caller): Extension<Caller>,
     Given(request): Given<QuarantineRequest>,
 ) -> Reply {
-    tagged_result(ask(engine, move |engine| engine.by(caller.who).quarantine(&request)).await?)
+    tagged_result(ask(engine, move |engine| caller.with(engine).quarantine(&request)).await?)
 }
 
 async fn release(
@@ -261,7 +268,7 @@ async fn release(
     Asked(query): Asked<QuarantineQuery>,
 ) -> Reply {
     let QuarantineQuery { target, reason } = query;
-    tagged_result(ask(engine, move |engine| engine.by(caller.who).release(&target, reason.as_deref())).await?)
+    tagged_result(ask(engine, move |engine| caller.with(engine).release(&target, reason.as_deref())).await?)
 }
 
 /// It changes no policy, but the counters: whoever only reads may not.

@@ -250,3 +250,25 @@ async fn a_socket_that_nobody_answers_is_replaced_and_one_that_is_answered_is_no
     let _listener = listen(&path).unwrap();
     assert!(matches!(listen(&path), Err(server::SocketError::Taken(_))));
 }
+
+#[tokio::test]
+async fn a_change_that_cuts_the_connection_in_its_header_is_refused_and_a_header_that_names_none_too() {
+    let house = House::new();
+    let (body, before) = (r#"{"target":"10.30.0.9","reason":"Beacons, INC-7"}"#, house.state());
+    let cuts = |header: &'static str| {
+        let headers = if header.is_empty() { String::new() } else { format!("Segd-Caller: {header}\r\n") };
+        let house = &house;
+        async move { ask_with(house, Access::Change, "POST /v1/quarantine", &headers, body).await }
+    };
+    let refused = cuts("10.30.0.9 10.20.0.1 5432").await;
+    assert_eq!((refused.status, &refused.json()["type"]), (422, &"urn:segd:policy-refused".into()), "{}", refused.body);
+    assert!(refused.body.contains("your own connection: 10.30.0.9 to 10.20.0.1 tcp/5432"), "{}", refused.body);
+    for nonsense in ["10.30.0.9", "10.30.0.9 10.20.0.1", "10.30.0.9 10.20.0.1 ssh", "desk 10.20.0.1 22", "1 2 3 4"] {
+        let refused = cuts(nonsense).await;
+        assert_eq!((refused.status, &refused.json()["type"]), (400, &"urn:segd:bad-request".into()), "{nonsense}");
+    }
+    assert_eq!(house.state(), before, "what is refused changes nothing");
+    // Who is cut already loses nothing, and who says nothing is not asked.
+    assert_eq!(cuts("10.30.0.9 10.20.0.1 5433").await.status, 200);
+    assert_eq!(cuts("").await.status, 200);
+}

@@ -7,8 +7,8 @@ use super::refusal::Refusal;
 use super::writer::Core;
 use super::{Engine, Tagged};
 use crate::api::types::{
-    AllowRequest, Applied, ApplyRequest, ExtendRequest, HistoryEntry, PairReport, PairRequest, QuarantineReport,
-    QuarantineRequest, RuleChanged,
+    AllowRequest, Applied, ApplyRequest, CallerConnection, ExtendRequest, HistoryEntry, PairReport, PairRequest,
+    QuarantineReport, QuarantineRequest, RuleChanged,
 };
 use crate::history::{Draft, Who};
 use crate::policy::Rule;
@@ -19,9 +19,17 @@ use crate::state::quarantine::whom;
 pub struct Acting<'e> {
     pub(super) engine: &'e Engine,
     pub(super) who: Who,
+    /// How they reach this machine. A change that cuts it is refused.
+    pub(super) connection: Option<CallerConnection>,
 }
 
 impl Acting<'_> {
+    /// Over a connection that no change may cut.
+    #[must_use]
+    pub fn over(self, connection: Option<CallerConnection>) -> Self {
+        Self { connection, ..self }
+    }
+
     /// Adds a rule. `if_match`: the `ETag` of the policy that the caller saw.
     pub fn allow(&self, request: &AllowRequest, if_match: Option<&str>) -> Tagged<Result<RuleChanged, Refusal>> {
         self.change(if_match, |core| {
@@ -116,8 +124,7 @@ impl Acting<'_> {
 
     /// Reads the files on the disk again.
     pub fn reload(&self) -> Tagged<Result<Applied, Refusal>> {
-        self.engine.write(|core| {
-            core.settle();
+        self.write(|core| {
             let before = core.policy_as_json();
             let applied = core.reload()?;
             core.note(&self.who, "reload", "", None, (Some(before), Some(core.policy_as_json())));
@@ -151,10 +158,19 @@ impl Acting<'_> {
         if_match: Option<&str>,
         change: impl FnOnce(&mut Core) -> Result<T, Refusal>,
     ) -> Tagged<Result<T, Refusal>> {
-        self.engine.write(|core| {
-            core.settle();
+        self.write(|core| {
             core.expect(if_match)?;
             change(core).inspect_err(|refusal| core.count_refusal(refusal))
+        })
+    }
+
+    fn write<T>(&self, change: impl FnOnce(&mut Core) -> Result<T, Refusal>) -> Tagged<Result<T, Refusal>> {
+        self.engine.write(|core| {
+            core.settle();
+            core.caller = self.connection;
+            let outcome = change(core);
+            core.caller = None;
+            outcome
         })
     }
 }

@@ -183,7 +183,6 @@ impl Core {
         let ApplyRequest { text, confirm_secs, .. } = request;
         let main = PolicyText { name: self.config.display().to_string(), text: text.clone() };
         let written = Written::read(self.with_main(main.clone())?)?;
-        self.keeps_caller(&written, request)?;
         if let Some(secs) = confirm_secs {
             let file = Prepared::new(&self.config, main.text.as_bytes(), FILE_MODE)?;
             return self.try_out(written, *secs, || Ok(file.commit()?));
@@ -200,16 +199,6 @@ impl Core {
             previous.map_or(Ok(()), Prepared::commit)?;
             Ok(file.commit()?)
         })
-    }
-
-    /// Compiles `written` once ahead to ask it whether the caller stays connected.
-    fn keeps_caller(&self, written: &Written, request: &ApplyRequest) -> Result<(), Refusal> {
-        if request.caller.is_none() || request.force {
-            return Ok(());
-        }
-        let facts = self.facts_now();
-        let judged = compiled(&written.policy, &facts, &self.registry)?;
-        self.stays_reachable(&judged, &facts, request)
     }
 
     /// Faults, warnings and tests of a zone file in the place of ours.

@@ -247,14 +247,9 @@ impl Core {
             && now.all(|interface| !judged.image.may_be_seen(after.from_zone, interface.slot))
     }
 
-    /// A policy that cuts its caller off is refused, for the caller could not take it back.
-    pub(super) fn stays_reachable(
-        &self,
-        judged: &Judged,
-        facts: &Facts,
-        request: &ApplyRequest,
-    ) -> Result<(), Refusal> {
-        let Some(caller) = request.caller.as_ref().filter(|_| !request.force) else { return Ok(()) };
+    /// A change that cuts its caller off is refused, for the caller could not take it back.
+    pub(super) fn keeps_caller(&self, judged: &Judged, facts: &Facts) -> Result<(), Refusal> {
+        let Some(caller) = self.caller else { return Ok(()) };
         let question = Question { src: caller.src, dst: caller.dst, service: Service::Tcp(caller.port, caller.port) };
         let denied = Verdict::Deny;
         let (before, after) = (self.answer(&question)?, judged.image.answer(&question, facts.clock.jiffies));
@@ -270,13 +265,13 @@ impl Core {
         };
         Err(Refusal::CutsCaller {
             detail: format!(
-                "this policy would cut your own connection: {} to {} tcp/{} would be denied ({})",
+                "this would cut your own connection: {} to {} tcp/{} would be denied ({})",
                 caller.src,
                 caller.dst,
                 caller.port,
                 reason.name()
             ),
-            mend: "add a rule or a failsafe for it; or insist with --force, best together with --confirm 60s"
+            mend: "add a rule or a failsafe for it; or insist with --force (segctl apply: best together with --confirm 60s)"
                 .to_owned(),
         })
     }

@@ -90,11 +90,11 @@ fn who_would_cut_themselves_off_is_told_before_anything_changes() {
     let house = House::new();
     let caller = CallerConnection { src: "10.30.0.9".parse().unwrap(), dst: "10.20.0.1".parse().unwrap(), port: 5432 };
     let text = ZONES.split("tests:").next().unwrap().replace("tcp/5432", "tcp/80");
-    let cut = ApplyRequest { name: "new.yaml".into(), text, caller: Some(caller), ..ApplyRequest::default() };
-    let refused = house.admin().apply(&cut, None).value.unwrap_err();
+    let cut = ApplyRequest { name: "new.yaml".into(), text, ..ApplyRequest::default() };
+    let refused = house.admin().over(Some(caller)).apply(&cut, None).value.unwrap_err();
     assert!(matches!(&refused, Refusal::CutsCaller { detail, .. } if detail.contains("tcp/5432")), "{refused}");
     assert_eq!(house.generation(), 1);
-    house.admin().apply(&ApplyRequest { force: true, ..cut }, None).value.unwrap();
+    house.admin().apply(&cut, None).value.unwrap();
 }
 
 #[test]
@@ -105,17 +105,13 @@ fn who_would_be_seen_by_the_wrong_interface_is_told_too_but_for_the_failsafe() {
         let dev = "dev: { networks: [10.30.0.0/24]";
         ZONES.replace(dev, &format!("{dev}, interfaces: [{interface}]"))
     };
-    let asked = |text: String| ApplyRequest {
-        name: "new.yaml".into(),
-        text,
-        caller: Some(caller.clone()),
-        ..ApplyRequest::default()
-    };
+    let asked = |text: String| ApplyRequest { name: "new.yaml".into(), text, ..ApplyRequest::default() };
+    let apply = |text: String| house.admin().over(Some(caller)).apply(&asked(text), None).value;
     let guarded = house.engine.interfaces().value;
     let name = guarded.first().expect("the house has an interface").name.clone();
-    house.admin().apply(&asked(at(&name)), None).value.unwrap();
-    let refused = house.admin().apply(&asked(at("nowhere0")), None).value.unwrap_err();
+    apply(at(&name)).unwrap();
+    let refused = apply(at("nowhere0")).unwrap_err();
     assert!(matches!(&refused, Refusal::CutsCaller { detail, .. } if detail.contains("spoofed-source")), "{refused}");
     let failsafe = format!("{}failsafe: {{ from: [10.30.0.0/24], services: [tcp/5432] }}\n", at("nowhere0"));
-    house.admin().apply(&asked(failsafe), None).value.unwrap();
+    apply(failsafe).unwrap();
 }

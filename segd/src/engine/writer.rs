@@ -12,7 +12,7 @@ use super::judge::{Judged, Written, judge};
 use super::kernel::Kernel;
 use super::names::Names;
 use super::refusal::{Refusal, fault_views};
-use crate::api::types::{Applied, PolicyText};
+use crate::api::types::{Applied, CallerConnection, PolicyText};
 use crate::compile::{Clock, Facts, Image, InterfaceFact, Registry};
 use crate::config::{Source, read_sources};
 use crate::datapath::{Datapath, Fallback, Published, Sizes};
@@ -57,6 +57,8 @@ pub(super) struct Core {
     pub(super) apply_errors: u64,
     /// A policy on trial.
     pub(super) pending: Option<Pending>,
+    /// How whoever asked for the change under way reaches this machine.
+    pub(super) caller: Option<CallerConnection>,
     pub(super) history: History,
     pub(super) quarantine: Quarantine,
     /// What a boot begins with where no policy is left.
@@ -119,6 +121,7 @@ impl Core {
             started: Timestamp::now(),
             apply_errors: 0,
             pending: None,
+            caller: None,
             history,
             quarantine,
             first_boot: FirstBoot::default(),
@@ -183,6 +186,7 @@ impl Core {
 
     /// The numbers are kept before the kernel counts by them.
     fn publish(&mut self, judged: Judged, facts: Facts, policy: &Policy) -> Result<(), Refusal> {
+        self.keeps_caller(&judged, &facts)?;
         let fallback = self.fallback(&judged)?;
         let Judged { image, mut registry, tests: _, mut sizes } = judged;
         if let Some((old, _)) = &fallback {

@@ -1,6 +1,8 @@
 //! What changes the policy or judges a new one: requests and their answers. Plain data only.
 
+use std::fmt;
 use std::net::IpAddr;
+use std::str::FromStr;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -170,12 +172,6 @@ pub struct ApplyRequest {
     /// Why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// The connection by which the caller reaches this machine: a policy that cuts it is refused.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub caller: Option<CallerConnection>,
-    /// Even if it cuts the caller.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub force: bool,
 }
 
 impl ApplyRequest {
@@ -186,9 +182,13 @@ impl ApplyRequest {
     }
 }
 
-/// A TCP connection from the caller to this machine.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// The header of a change that names the connection by which its caller reaches this machine. A change that would cut that
+/// is refused; without the header nothing is asked.
+pub const CALLER_HEADER: &str = "segd-caller";
+
+/// A TCP connection from the caller to this machine. In the header: where from, where to, and the port, as in
+/// `10.30.0.5 10.30.0.1 22`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CallerConnection {
     /// Where the caller is.
     pub src: IpAddr,
@@ -196,6 +196,26 @@ pub struct CallerConnection {
     pub dst: IpAddr,
     /// Its port.
     pub port: u16,
+}
+
+impl fmt::Display for CallerConnection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.src, self.dst, self.port)
+    }
+}
+
+impl FromStr for CallerConnection {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut words = text.split(' ');
+        let (Some(src), Some(dst), Some(port), None) = (words.next(), words.next(), words.next(), words.next()) else {
+            return Err(format!("'{text}' is no connection: two addresses and a port belong there"));
+        };
+        let address = |word: &str| word.parse().map_err(|_| format!("'{word}' is no address"));
+        let port = port.parse().map_err(|_| format!("'{port}' is no port"))?;
+        Ok(Self { src: address(src)?, dst: address(dst)?, port })
+    }
 }
 
 /// Body of `POST /v1/confirm` and `POST /v1/rollback`.

@@ -18,8 +18,9 @@ mod selftest;
 mod status;
 
 pub use change::{
-    AllowRequest, Applied, ApplyRequest, CallerConnection, CheckReport, DiffLine, DiffReport, ExtendRequest, FaultView,
-    PairReport, PairRequest, PolicyText, PolicyView, RevokeQuery, RuleChanged, TestView, WhyRequest, WouldCut,
+    AllowRequest, Applied, ApplyRequest, CALLER_HEADER, CallerConnection, CheckReport, DiffLine, DiffReport,
+    ExtendRequest, FaultView, PairReport, PairRequest, PolicyText, PolicyView, RevokeQuery, RuleChanged, TestView,
+    WhyRequest, WouldCut,
 };
 pub use flows::{ExplainQuery, Explanation, FlowLine, FlowsQuery, LostLine};
 pub use history::{HistoryEntry, HistoryQuery, HistoryReport, VerifyQuery};
