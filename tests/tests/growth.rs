@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::UdpSocket;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -263,4 +264,81 @@ fn the_number_of_a_rule_that_is_long_gone_goes_to_another_one_with_all_counters_
     assert!(lab.office.dev.reaches_tcp(to, 9000));
     assert_eq!(counted("segd_rule_connections_total")?, 1);
     Ok(())
+}
+
+#[test]
+fn f6_a_policy_that_the_kernel_has_no_memory_for_is_refused_whole() -> Result<()> {
+    needs_root!();
+    let lab = Lab::enforcing(small())?;
+    let (dev, accounting) = (&lab.office.dev, &lab.office.accounting);
+    let to = accounting.v4();
+    let _server = accounting.serves_tcp(5432)?;
+    let mut live = dev.connects(to, 5432)?;
+    live.says("hello\n")?;
+    let path = lab.daemon.config().with_file_name("new.yaml");
+    let apply = |connections: u32, more: &[&str]| -> Result<std::process::Output> {
+        fs::write(&path, with_room_for(connections))?;
+        lab.daemon.segctl(&[&["apply", path.to_str().context("a path in words")?], more].concat())
+    };
+    let state = || -> Result<_> {
+        let status = lab.daemon.json(&["status"])?;
+        let pins = fs::read_dir(lab.daemon.pins())?.map(|entry| Ok(entry?.file_name()));
+        let pins = pins.collect::<Result<BTreeSet<_>>>()?;
+        let text = fs::read_to_string(lab.daemon.config())?;
+        Ok((status["generation"].clone(), status["state"].clone(), status["pending"].clone(), text, pins))
+    };
+    let before = state()?;
+    let room = MemoryLimit::of(lab.daemon.pid().context("the daemon runs")?, 64 << 20)?;
+    for more in [&[][..], &["--confirm", "60s"]] {
+        let refused = apply(4_000_000, more)?;
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert!(
+            !refused.status.success()
+                && said.contains("Cannot allocate memory")
+                && said.contains("limits: connections"),
+            "{more:?}: {said}"
+        );
+        assert_eq!(state()?, before, "{more:?}");
+        live.says("still there?\n")?;
+        assert!(dev.reaches_tcp(to, 5432), "{more:?}: what the rule allows");
+        assert!(is_silence(&lab.office.guest.connects(to, 5432)), "{more:?}: what it does not");
+    }
+    drop(room);
+    let taken = apply(40_000, &[])?;
+    assert!(taken.status.success(), "{}", String::from_utf8_lossy(&taken.stderr));
+    live.says("and now?\n")?;
+    Ok(())
+}
+
+/// A limit on what the kernel may hold for a process from now on, by a control group of its own.
+struct MemoryLimit {
+    group: PathBuf,
+    pid: u32,
+}
+
+impl MemoryLimit {
+    fn of(pid: u32, bytes: u64) -> Result<Self> {
+        // The second is version 2 of control groups, mounted where Debian has it.
+        let version_1 = Path::new("/sys/fs/cgroup/memory/memory.limit_in_bytes").exists();
+        let (root, file) = if version_1 {
+            ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")
+        } else {
+            fs::write("/sys/fs/cgroup/cgroup.subtree_control", "+memory").context("no memory control groups")?;
+            ("/sys/fs/cgroup", "memory.max")
+        };
+        let group = Path::new(root).join(format!("segd-test-{pid}"));
+        fs::create_dir(&group).with_context(|| format!("cannot make {}", group.display()))?;
+        let limit = Self { group, pid };
+        fs::write(limit.group.join(file), bytes.to_string())?;
+        fs::write(limit.group.join("cgroup.procs"), pid.to_string())?;
+        Ok(limit)
+    }
+}
+
+impl Drop for MemoryLimit {
+    fn drop(&mut self) {
+        // A daemon that has ended has left the group; what stays behind is an empty folder.
+        let back = self.group.with_file_name("cgroup.procs");
+        let _ = fs::write(back, self.pid.to_string()).and_then(|()| fs::remove_dir(&self.group));
+    }
 }

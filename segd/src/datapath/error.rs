@@ -25,11 +25,20 @@ pub enum DatapathError {
     },
     /// The object does not load.
     #[error(
-        "cannot load the kernel programs: {source}; segd needs Linux 6.1 or newer, CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"
+        "cannot load the kernel programs: {words}; segd needs Linux 6.1 or newer, CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"
     )]
     Object {
-        /// What aya says.
-        source: Box<aya::EbpfError>,
+        /// What aya and the kernel say.
+        words: String,
+    },
+    /// The kernel has no memory for the maps.
+    #[error(
+        "{words}; let the policy ask for less (limits: connections), or give segd more than it may hold now \
+         (systemctl show segd -p MemoryMax)"
+    )]
+    NoMemory {
+        /// What aya and the kernel say.
+        words: String,
     },
     /// The verifier refused a program.
     #[error("the kernel refuses the program {program}: {words}; what was enforced before still is")]

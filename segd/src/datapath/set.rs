@@ -10,7 +10,7 @@ use std::thread;
 
 use aya::maps::{Array, Map, MapData, PerCpuArray, PerCpuValues, ProgramArray, RingBuf};
 use aya::programs::{Program, ProgramError, ProgramFd, SchedClassifier, TestRun, TestRunOptions, Xdp};
-use aya::{Ebpf, EbpfLoader};
+use aya::{Ebpf, EbpfError, EbpfLoader};
 use jiff::Timestamp;
 use segd_common::control::Control;
 use segd_common::env::Pages;
@@ -98,6 +98,13 @@ impl MapSet {
 
     /// Makes a set of at least these sizes beside the one in force, and shares with it whatever keeps its layout.
     pub(super) fn beside(folders: &Folders, wanted: &Sizes) -> Result<Self, DatapathError> {
+        Self::made_beside(folders, wanted).inspect_err(|_| {
+            // The maps that were made would hold their memory for as long as they are pinned.
+            let _ = folders.abandon();
+        })
+    }
+
+    fn made_beside(folders: &Folders, wanted: &Sizes) -> Result<Self, DatapathError> {
         let (current, next) = (folders.current(), folders.begin()?);
         if !current.exists() {
             folders.begin_before()?.map_or(Ok(()), |other| share::link_counters(&other, &folders.before()))?;
@@ -157,6 +164,13 @@ impl MapSet {
 
     fn load(folders: &Folders, maps: &Path, sizes: Sizes) -> Result<Self, DatapathError> {
         let called = folders.call(random()?)?;
+        Self::load_calling(called.clone(), maps, sizes).inspect_err(|_| {
+            // Nobody runs what they would have called.
+            let _ = std::fs::remove_dir_all(called);
+        })
+    }
+
+    fn load_calling(called: PathBuf, maps: &Path, sizes: Sizes) -> Result<Self, DatapathError> {
         let ebpf = load(maps, &called, &sizes)?;
         Ledger::make(maps, sizes.pair_counters(), sizes.rules)?;
         let mut set = Self::map(ebpf, called, sizes)?;
@@ -455,12 +469,26 @@ fn refused(program: &str, error: &ProgramError) -> DatapathError {
     DatapathError::Verifier { program: program.to_owned(), words: full_words(error) }
 }
 
+fn not_loaded(error: &EbpfError) -> DatapathError {
+    let words = full_words(error);
+    let causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
+    let is_memory = |error: &io::Error| error.raw_os_error() == Some(libc::ENOMEM);
+    match causes.filter_map(|error| error.downcast_ref()).any(is_memory) {
+        true => DatapathError::NoMemory { words },
+        false => DatapathError::Object { words },
+    }
+}
+
 /// An error with what caused it.
 pub(super) fn full_words(error: &dyn std::error::Error) -> String {
     let mut words = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        words = format!("{words}: {error}");
+        let more = error.to_string();
+        // Some errors tell their cause themselves.
+        if !words.ends_with(&more) {
+            words = format!("{words}: {more}");
+        }
         cause = error.source();
     }
     words
@@ -483,7 +511,7 @@ fn load(maps: &Path, called: &Path, sizes: &Sizes) -> Result<Ebpf, DatapathError
         .map_max_entries("PAIR_COUNTERS", sizes.pair_counters())
         .map_max_entries("RULE_COUNTERS", sizes.rules)
         .load(object)
-        .map_err(|source| DatapathError::Object { source: Box::new(source) })
+        .map_err(|error| not_loaded(&error))
 }
 
 fn array_fd<'a>(ebpf: &'a Ebpf, name: &'static str) -> Result<BorrowedFd<'a>, DatapathError> {

@@ -95,7 +95,7 @@ const ROWS: [(&str, On); 90] = [
     ("f3", There(BY_HAND, &["f3_programs_are_not_taken_off_by_the_tools_that_put_programs_on"])),
     ("f4", There(BY_HAND, &["f4_pins_that_somebody_removes_are_made_anew_and_told_and_nothing_opens"])),
     ("f5", There(GROWTH, &["a_daemon_killed_at_any_step_of_a_growth_leaves_one_whole_set_and_loses_nothing"])),
-    ("f6", Not("tables grow with the policy; no kernel was made to refuse a larger one")),
+    ("f6", There(GROWTH, &["f6_a_policy_that_the_kernel_has_no_memory_for_is_refused_whole"])),
     ("f7", There(UNNAMED, &["nothing_passes_an_interface_that_the_table_does_not_name"])),
     (
         "f8",
