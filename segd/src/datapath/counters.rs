@@ -10,6 +10,7 @@ use segd_common::reason::Reason;
 
 use super::DatapathError;
 use super::ledger::add_rule;
+use super::raw::lookup_from;
 use super::set::MapSet;
 use crate::compile::{Clock, Freed};
 
@@ -60,6 +61,8 @@ pub struct RuleCounters {
 pub(super) const PAIR_WORDS: usize = 3 * REASONS + 1;
 /// Words of one CPU's counters of a rule; the last is no sum but a time.
 pub(super) const RULE_WORDS: usize = 4;
+/// A large policy has a hundred thousand rules; a call for each would be most of a scrape.
+const RULES_AT_ONCE: usize = 4096;
 
 pub(super) fn read(set: &MapSet, clock: &Clock) -> Result<Counters, DatapathError> {
     Ok(Counters { pairs: pairs(set)?, rules: rules(set, clock)?, events_lost: lost(set)? })
@@ -129,18 +132,22 @@ pub(super) fn sum_rule<'a>(values: impl Iterator<Item = &'a [u64; RULE_WORDS]>) 
 }
 
 fn rules(set: &MapSet, clock: &Clock) -> Result<Vec<RuleCounters>, DatapathError> {
-    let map = set.per_cpu::<[u64; RULE_WORDS]>("RULE_COUNTERS")?;
-    let mut rules = Vec::new();
-    for rule in 0..set.sizes.rules {
-        let values = map.get(&rule, 0).map_err(|error| DatapathError::map("read RULE_COUNTERS", &error))?;
-        let mut words = sum_rule(values.iter());
-        if let Some(before) = set.ledger.rules.get(&rule) {
-            add_rule(&mut words, before);
-        }
-        let [packets, bytes, connections, last] = words;
-        if packets != 0 || connections != 0 {
-            let last_hit = (last != 0).then(|| clock.time(last));
-            rules.push(RuleCounters { rule, packets, bytes, connections, last_hit });
+    let failed = |source| DatapathError::system("read RULE_COUNTERS", source);
+    let cpus = aya::util::nr_cpus().map_err(|(what, source)| DatapathError::system(what, source))?;
+    let (map, words) = (set.array("RULE_COUNTERS")?, RULE_WORDS * cpus);
+    let (mut rules, mut batch) = (Vec::new(), vec![0; words * RULES_AT_ONCE]);
+    for first in (0..set.sizes.rules).step_by(RULES_AT_ONCE) {
+        let read = lookup_from(map, first, words, &mut batch).map_err(failed)?;
+        for (rule, values) in (first..).zip(batch.chunks_exact(words)).take(read) {
+            let mut words = sum_rule(values.as_chunks().0.iter());
+            if let Some(before) = set.ledger.rules.get(&rule) {
+                add_rule(&mut words, before);
+            }
+            let [packets, bytes, connections, last] = words;
+            if packets != 0 || connections != 0 {
+                let last_hit = (last != 0).then(|| clock.time(last));
+                rules.push(RuleCounters { rule, packets, bytes, connections, last_hit });
+            }
         }
     }
     Ok(rules)

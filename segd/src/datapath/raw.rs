@@ -90,6 +90,7 @@ const BPF_OBJ_PIN: libc::c_int = 6;
 const BPF_OBJ_GET: libc::c_int = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
 const BPF_PROG_QUERY: libc::c_int = 16;
+const BPF_MAP_LOOKUP_BATCH: libc::c_int = 24;
 const BPF_LINK_DETACH: libc::c_int = 34;
 /// `enum bpf_attach_type`.
 const BPF_TCX_INGRESS: u32 = 46;
@@ -97,9 +98,14 @@ const BPF_TCX_INGRESS: u32 = 46;
 const ARRAY: u32 = 2;
 const ARRAY_OF_MAPS: u32 = 12;
 
-fn bpf<T>(command: libc::c_int, attributes: &T) -> io::Result<i32> {
+fn bpf<T>(command: libc::c_int, mut attributes: T) -> io::Result<i32> {
+    bpf_answers(command, &mut attributes)
+}
+
+/// For commands that write into their attributes.
+fn bpf_answers<T>(command: libc::c_int, attributes: &mut T) -> io::Result<i32> {
     // SAFETY: the attributes have the layout of this command and outlive the call; the kernel takes shorter ones.
-    let answer = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attributes), size_of::<T>()) };
+    let answer = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attributes), size_of::<T>()) };
     if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(answer as i32) }
 }
 
@@ -127,24 +133,24 @@ const MMAPABLE: u32 = 1 << 10;
 
 fn create(map_type: u32, inner: Option<&OwnedFd>) -> io::Result<OwnedFd> {
     let inner_map_fd = inner.map_or(0, |fd| fd.as_raw_fd().cast_unsigned());
-    make(&MapCreate { map_type, key_size: 4, value_size: 4, max_entries: 1, map_flags: 0, inner_map_fd })
+    make(MapCreate { map_type, key_size: 4, value_size: 4, max_entries: 1, map_flags: 0, inner_map_fd })
 }
 
-fn make(wanted: &MapCreate) -> io::Result<OwnedFd> {
+fn make(wanted: MapCreate) -> io::Result<OwnedFd> {
     // SAFETY: the kernel just gave us this descriptor.
     bpf(BPF_MAP_CREATE, wanted).map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// An array map that no program uses, for [`Mapping`].
 pub(super) fn create_array(value_size: u32, max_entries: u32) -> io::Result<OwnedFd> {
-    make(&MapCreate { map_type: ARRAY, key_size: 4, value_size, max_entries, map_flags: MMAPABLE, inner_map_fd: 0 })
+    make(MapCreate { map_type: ARRAY, key_size: 4, value_size, max_entries, map_flags: MMAPABLE, inner_map_fd: 0 })
 }
 
 /// Pins a map or a link at a place on a bpffs that is free.
 pub(super) fn pin(object: &OwnedFd, path: &Path) -> io::Result<()> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     let wanted = ObjectGet { path: path.as_ptr() as u64, fd: object.as_raw_fd().cast_unsigned(), flags: 0 };
-    bpf(BPF_OBJ_PIN, &wanted).map(|_| ())
+    bpf(BPF_OBJ_PIN, wanted).map(|_| ())
 }
 
 /// Reads one entry. `into` has room for a whole value, rounded up to 8 bytes, for each possible CPU where each has its own.
@@ -156,7 +162,42 @@ pub(super) fn lookup(map: BorrowedFd<'_>, key: u32, into: &mut [u64]) -> io::Res
         value: into.as_mut_ptr() as u64,
         flags: 0,
     };
-    bpf(BPF_MAP_LOOKUP_ELEM, &wanted).map(|_| ())
+    bpf(BPF_MAP_LOOKUP_ELEM, wanted).map(|_| ())
+}
+
+#[repr(C)]
+struct Batch {
+    behind: u64,
+    last: u64,
+    keys: u64,
+    values: u64,
+    count: u32,
+    map_fd: u32,
+    elem_flags: u64,
+    flags: u64,
+}
+
+/// Reads the entries of an array from `first` on, as many as there are and as `into` has room for at `words` each, which are
+/// what [`lookup`] wants. Gives how many (arrays with a value for each CPU have this since Linux 5.13).
+pub(super) fn lookup_from(map: BorrowedFd<'_>, first: u32, words: usize, into: &mut [u64]) -> io::Result<usize> {
+    let (before, mut last) = (first.wrapping_sub(1), 0_u32);
+    let mut keys = vec![0_u32; into.len() / words];
+    let mut wanted = Batch {
+        // The key before the first; none stands for the beginning.
+        behind: if first == 0 { 0 } else { std::ptr::from_ref(&before) as u64 },
+        last: std::ptr::from_mut(&mut last) as u64,
+        keys: keys.as_mut_ptr() as u64,
+        values: into.as_mut_ptr() as u64,
+        count: keys.len() as u32,
+        map_fd: map.as_raw_fd().cast_unsigned(),
+        elem_flags: 0,
+        flags: 0,
+    };
+    match bpf_answers(BPF_MAP_LOOKUP_BATCH, &mut wanted) {
+        // There are no more than that.
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(wanted.count as usize),
+        answer => answer.map(|_| wanted.count as usize),
+    }
 }
 
 /// Returns when every program that was running at the call has ended.
@@ -174,7 +215,7 @@ pub(super) fn wait_for_programs() -> io::Result<()> {
         value: std::ptr::from_ref(&value) as u64,
         flags: 0,
     };
-    bpf(BPF_MAP_UPDATE_ELEM, &update).map(|_| ())
+    bpf(BPF_MAP_UPDATE_ELEM, update).map(|_| ())
 }
 
 /// `struct bpf_link_info`, as far as it is looked at.
@@ -214,7 +255,7 @@ struct ProgramQuery {
 
 /// Asks for the TCX programs on the way into an interface, and throws the answer away.
 pub(super) fn query_tcx(ifindex: u32) -> io::Result<()> {
-    bpf(BPF_PROG_QUERY, &ProgramQuery { target: ifindex, attach_type: BPF_TCX_INGRESS, rest: [0; 7] }).map(drop)
+    bpf(BPF_PROG_QUERY, ProgramQuery { target: ifindex, attach_type: BPF_TCX_INGRESS, rest: [0; 7] }).map(drop)
 }
 
 /// `struct { link_fd }` of `BPF_LINK_DETACH`.
@@ -226,7 +267,7 @@ struct LinkDetach {
 /// What is pinned at this place.
 pub(super) fn pinned(pin: &Path) -> io::Result<OwnedFd> {
     let path = CString::new(pin.as_os_str().as_bytes())?;
-    let link = bpf(BPF_OBJ_GET, &ObjectGet { path: path.as_ptr() as u64, fd: 0, flags: 0 })?;
+    let link = bpf(BPF_OBJ_GET, ObjectGet { path: path.as_ptr() as u64, fd: 0, flags: 0 })?;
     // SAFETY: the kernel just gave us this descriptor.
     Ok(unsafe { OwnedFd::from_raw_fd(link) })
 }
@@ -234,7 +275,7 @@ pub(super) fn pinned(pin: &Path) -> io::Result<OwnedFd> {
 /// Takes a pinned link's program off its interface before this returns, while the pin stays. Fine if the interface is gone.
 pub(super) fn detach_pinned_link(pin: &Path) -> io::Result<()> {
     let link = pinned(pin)?;
-    bpf(BPF_LINK_DETACH, &LinkDetach { link: link.as_raw_fd().cast_unsigned() }).map(|_| ())
+    bpf(BPF_LINK_DETACH, LinkDetach { link: link.as_raw_fd().cast_unsigned() }).map(|_| ())
 }
 
 /// The interface that a pinned link is attached to; 0 when the interface is gone. Neither aya nor its link has the number.
@@ -250,6 +291,6 @@ pub(super) fn link_ifindex(link: &OwnedFd) -> io::Result<u32> {
         len: size_of::<LinkInfo>() as u32,
         info: std::ptr::from_mut(&mut info) as u64,
     };
-    bpf(BPF_OBJ_GET_INFO_BY_FD, &wanted)?;
+    bpf(BPF_OBJ_GET_INFO_BY_FD, wanted)?;
     Ok(info.ifindex)
 }

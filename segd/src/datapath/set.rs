@@ -345,6 +345,10 @@ impl MapSet {
         self.ebpf.program(name)?.fd().ok().map(AsFd::as_fd)
     }
 
+    pub(super) fn array(&self, name: &'static str) -> Result<BorrowedFd<'_>, DatapathError> {
+        array_fd(&self.ebpf, name)
+    }
+
     pub(super) fn per_cpu<T: aya::Pod>(&self, name: &'static str) -> Result<PerCpuArray<&MapData, T>, DatapathError> {
         let map = self.ebpf.map(name).ok_or(DatapathError::Missing(name))?;
         PerCpuArray::try_from(map).map_err(|error| DatapathError::map(format!("open {name}"), &error))
@@ -473,9 +477,10 @@ fn not_loaded(error: &EbpfError) -> DatapathError {
     let words = full_words(error);
     let causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
     let is_memory = |error: &io::Error| error.raw_os_error() == Some(libc::ENOMEM);
-    match causes.filter_map(|error| error.downcast_ref()).any(is_memory) {
-        true => DatapathError::NoMemory { words },
-        false => DatapathError::Object { words },
+    if causes.filter_map(|error| error.downcast_ref()).any(is_memory) {
+        DatapathError::NoMemory { words }
+    } else {
+        DatapathError::Object { words }
     }
 }
 
@@ -515,7 +520,9 @@ fn load(maps: &Path, called: &Path, sizes: &Sizes) -> Result<Ebpf, DatapathError
 }
 
 fn array_fd<'a>(ebpf: &'a Ebpf, name: &'static str) -> Result<BorrowedFd<'a>, DatapathError> {
-    let Some(Map::Array(map)) = ebpf.map(name) else { return Err(DatapathError::Missing(name)) };
+    let Some(Map::Array(map) | Map::PerCpuArray(map)) = ebpf.map(name) else {
+        return Err(DatapathError::Missing(name));
+    };
     Ok(map.fd().as_fd())
 }
 
