@@ -1,13 +1,16 @@
 //! What a daemon does when the machine is not as it should be: it names the fault and the mend, and nothing is opened by it.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use segd_tests::lab::{Lab, Zones, binary, is_silence, until};
+use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
+use segd_tests::lab::{Lab, Zones, binary, copy_program, is_silence, until};
 use segd_tests::needs_root;
 
 const SOON: Duration = Duration::from_secs(5);
@@ -23,6 +26,11 @@ fn beside(lab: &Lab, name: &str) -> PathBuf {
 
 /// A second `segd run` in the gateway, with folders of its own but for what `words` say. It has to end by itself.
 fn run(lab: &Lab, before: &[&str], words: &[(&str, &Path)]) -> Result<Output> {
+    run_build(lab, &binary("segd")?, before, words)
+}
+
+/// The same for another build.
+fn run_build(lab: &Lab, build: &Path, before: &[&str], words: &[(&str, &Path)]) -> Result<Output> {
     let defaults = [
         ("--config", lab.daemon.config()),
         ("--state-dir", beside(lab, "other-state")),
@@ -30,7 +38,7 @@ fn run(lab: &Lab, before: &[&str], words: &[(&str, &Path)]) -> Result<Output> {
         ("--socket", beside(lab, "other.sock")),
     ];
     let mut line: Vec<String> = before.iter().map(|word| (*word).to_owned()).collect();
-    line.push(binary("segd")?.display().to_string());
+    line.push(build.display().to_string());
     line.extend(["run", "--metrics", "127.0.0.1:9801"].map(str::to_owned));
     for (option, value) in &defaults {
         let value = words.iter().find(|(name, _)| name == option).map_or(value.as_path(), |(_, value)| value);
@@ -107,6 +115,68 @@ fn without_its_capabilities_it_says_which_and_exits_with_four() -> Result<()> {
         let without = ["setpriv", "--bounding-set", lacks];
         refused(&run(&lab, &without, &[])?, 4, &[words, "start it as root"]);
     }
+    Ok(())
+}
+
+#[test]
+fn f8_programs_that_the_kernel_refuses_leave_those_running_that_are_there() -> Result<()> {
+    needs_root!();
+    let mut lab = Lab::enforcing(ledger())?;
+    let to = lab.office.accounting.v4();
+    let server = lab.office.accounting.serves_tcp(5432)?;
+    let mut live = lab.office.dev.connects(to, 5432)?;
+    live.says("hello\n")?;
+    let pinned = |lab: &Lab| -> Result<BTreeSet<_>> {
+        fs::read_dir(lab.daemon.pins())?.map(|pin| Ok(pin?.file_name())).collect()
+    };
+    for program in ["segd_xdp", "segd_egress_whole"] {
+        let build = beside(&lab, program);
+        break_program(&binary("segd")?, program, &build)?;
+        let before = pinned(&lab)?;
+        lab.daemon.terminate()?;
+        let (state, pins, socket) = (lab.daemon.state(), lab.daemon.pins(), lab.daemon.socket());
+        let own = [("--state-dir", state.as_path()), ("--bpffs", &pins), ("--socket", &socket)];
+        let out = run_build(&lab, &build, &[], &own)?;
+        // The verifier's own words, behind the name.
+        refused(
+            &out,
+            1,
+            &[&format!("the kernel refuses the program {program}: "), "Verifier output: ", "enforced before still is"],
+        );
+        live.says("still there?\n")?;
+        assert!(lab.office.dev.reaches_tcp(to, 5432), "{program}: what the rule allows");
+        assert!(is_silence(&lab.office.guest.connects(to, 5432)), "{program}: what it does not");
+        assert_eq!(pinned(&lab)?, before, "{program}");
+        lab.start()?;
+        live.says("and now?\n")?;
+    }
+    drop(server);
+    assert!(enforces(&lab)?);
+    Ok(())
+}
+
+/// A copy of segd, one of whose kernel programs has nothing behind it that ends it.
+fn break_program(segd: &Path, program: &str, to: &Path) -> Result<()> {
+    const EM_BPF: u16 = 247;
+    /// `r0 = 0`, in the place of `exit`
+    const GOES_ON: [u8; 8] = [0xb7, 0, 0, 0, 0, 0, 0, 0];
+    let mut bytes = fs::read(segd)?;
+    let begins = |at: &usize| {
+        let head = &bytes[*at..];
+        head.starts_with(b"\x7fELF\x02\x01\x01") && head.get(18..20) == Some(&EM_BPF.to_le_bytes()[..])
+    };
+    // The linker keeps the programs at a multiple of their alignment.
+    let at = (0..bytes.len()).step_by(8).find(begins).context("segd holds kernel programs")?;
+    let programs = object::File::parse(&bytes[at..])?;
+    let symbol = programs.symbol_by_name(program).with_context(|| format!("there is no {program}"))?;
+    let section = symbol.section_index().context("it has code")?;
+    let (code, _) = programs.section_by_index(section)?.file_range().context("it is in the file")?;
+    let end = at + usize::try_from(code + symbol.address() + symbol.size())?;
+    bytes[end - 8..end].copy_from_slice(&GOES_ON);
+    let written = to.with_extension("written");
+    fs::write(&written, bytes)?;
+    copy_program(&written, to)?;
+    fs::set_permissions(to, fs::Permissions::from_mode(0o755))?;
     Ok(())
 }
 

@@ -97,10 +97,7 @@ const ROWS: [(&str, On); 90] = [
     ("f5", There(GROWTH, &["a_daemon_killed_at_any_step_of_a_growth_leaves_one_whole_set_and_loses_nothing"])),
     ("f6", There(GROWTH, &["f6_a_policy_that_the_kernel_has_no_memory_for_is_refused_whole"])),
     ("f7", There(UNNAMED, &["nothing_passes_an_interface_that_the_table_does_not_name"])),
-    (
-        "f8",
-        Not("no program of ours is refused by a kernel that takes the one before it; old kernels are refused whole"),
-    ),
+    ("f8", There(REFUSALS, &["f8_programs_that_the_kernel_refuses_leave_those_running_that_are_there"])),
     ("f9", Not("a test sets no clock but that of a guest: `cargo xtask vm --suite clock`")),
     (
         "f10",
@@ -126,6 +123,7 @@ const LIFE: &str = include_str!("../life.rs");
 const NAT: &str = include_str!("../nat.rs");
 const PATHS: &str = include_str!("../paths.rs");
 const POLICY: &str = include_str!("../policy.rs");
+const REFUSALS: &str = include_str!("../refusals.rs");
 const SOAK: &str = include_str!("../soak.rs");
 const STATE: &str = concat!(include_str!("../arm.rs"), include_str!("../refusals.rs"));
 const TRIAL: &str = include_str!("../trial.rs");
