@@ -311,7 +311,10 @@ impl Core {
     /// Compiles the policy in force for the machine as it is now. Its own tests don't count here: the machine changed,
     /// not the policy.
     pub(super) fn republish(&mut self) {
+        // Nobody asks for this: what the machine needs, or the policy before, is not held back for the sake of a caller.
+        let caller = self.caller.take();
         let published = self.publish_again();
+        self.caller = caller;
         give_back_memory();
         match published {
             Ok(()) => tracing::info!("generation {} follows the machine", self.force.generation),

@@ -159,5 +159,5 @@ fn every_row_is_here_once_or_says_why_not_and_those_do_not_grow() {
         let all: Vec<String> = (1..=rows).map(|number| format!("{section}{number}")).collect();
         assert_eq!(listed, all);
     }
-    assert!(left_out.len() <= 3, "rows that can't run here must not grow in number: {left_out:?}");
+    assert!(left_out.len() <= 1, "rows that can't run here must not grow in number: {left_out:?}");
 }
