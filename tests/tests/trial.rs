@@ -235,6 +235,11 @@ fn whoever_types_over_ssh_is_cut_off_by_no_verb_unless_forced() -> Result<()> {
             _ => {}
         }
     }
+    // Without a trial, going back is an apply like any other.
+    lab.daemon.ctl(&["apply", &written(&lab, &ledger().rule("visit", "guest", "host", "tcp/22"))?])?;
+    let refused = types_over_ssh(&lab, guest, &["rollback"])?;
+    assert_eq!(refused.status.code(), Some(5), "{}", String::from_utf8_lossy(&refused.stderr));
+    assert!(types_over_ssh(&lab, guest, &["rollback", "--force"])?.status.success());
     Ok(())
 }
 

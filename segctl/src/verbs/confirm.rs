@@ -6,6 +6,8 @@ use segd::api::types::{Applied, WhyRequest};
 
 use crate::cli::Session;
 use crate::client::Call;
+use crate::failure::Failure;
+use crate::ssh::Insist;
 
 /// Keep the policy that apply --confirm put on trial
 #[derive(Debug, clap::Args)]
@@ -27,11 +29,13 @@ pub(crate) struct RollbackArgs {
     /// Why, for the history
     #[arg(long, value_name = "R")]
     reason: Option<String>,
+    #[command(flatten)]
+    insist: Insist,
 }
 
 /// Keeps it.
 pub(crate) async fn confirm(args: ConfirmArgs, session: &Session) -> anyhow::Result<ExitCode> {
-    let applied = post(session, "/v1/confirm", args.reason).await?;
+    let applied: Applied = session.client.send(because("/v1/confirm", args.reason)?).await?.body;
     session.screen.show(&applied, |applied, _| {
         format!("generation {} is confirmed and stays\n  to look at it: segctl status", applied.generation)
     })?;
@@ -40,7 +44,9 @@ pub(crate) async fn confirm(args: ConfirmArgs, session: &Session) -> anyhow::Res
 
 /// Takes it back.
 pub(crate) async fn rollback(args: RollbackArgs, session: &Session) -> anyhow::Result<ExitCode> {
-    let applied = post(session, "/v1/rollback", args.reason).await?;
+    // A trial always ends in the policy before it; without one this is an apply like any other.
+    let call = because("/v1/rollback", args.reason)?.keeping(args.insist.connection());
+    let applied: Applied = session.client.send(call).await?.body;
     session.screen.show(&applied, |applied, _| {
         format!(
             "the old policy is in force again, as generation {}\n  to see what was done: segctl history",
@@ -50,6 +56,6 @@ pub(crate) async fn rollback(args: RollbackArgs, session: &Session) -> anyhow::R
     Ok(ExitCode::SUCCESS)
 }
 
-async fn post(session: &Session, path: &str, reason: Option<String>) -> anyhow::Result<Applied> {
-    Ok(session.client.send(Call::post(path).json(&WhyRequest { reason })?).await?.body)
+fn because(path: &str, reason: Option<String>) -> Result<Call, Failure> {
+    Call::post(path).json(&WhyRequest { reason })
 }

@@ -260,9 +260,12 @@ async fn a_change_that_cuts_the_connection_in_its_header_is_refused_and_a_header
         let house = &house;
         async move { ask_with(house, Access::Change, "POST /v1/quarantine", &headers, body).await }
     };
-    let refused = cuts("10.30.0.9 10.20.0.1 5432").await;
-    assert_eq!((refused.status, &refused.json()["type"]), (422, &"urn:segd:policy-refused".into()), "{}", refused.body);
-    assert!(refused.body.contains("your own connection: 10.30.0.9 to 10.20.0.1 tcp/5432"), "{}", refused.body);
+    for own in ["10.30.0.9 10.20.0.1 5432", "::ffff:10.30.0.9 ::ffff:10.20.0.1 5432"] {
+        let refused = cuts(own).await;
+        let told = refused.json();
+        assert_eq!((refused.status, &told["type"]), (422, &"urn:segd:policy-refused".into()), "{}", refused.body);
+        assert!(refused.body.contains("your own connection: 10.30.0.9 to 10.20.0.1 tcp/5432"), "{}", refused.body);
+    }
     for nonsense in ["10.30.0.9", "10.30.0.9 10.20.0.1", "10.30.0.9 10.20.0.1 ssh", "desk 10.20.0.1 22", "1 2 3 4"] {
         let refused = cuts(nonsense).await;
         assert_eq!((refused.status, &refused.json()["type"]), (400, &"urn:segd:bad-request".into()), "{nonsense}");

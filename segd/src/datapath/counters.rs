@@ -62,7 +62,7 @@ pub(super) const PAIR_WORDS: usize = 3 * REASONS + 1;
 /// Words of one CPU's counters of a rule; the last is no sum but a time.
 pub(super) const RULE_WORDS: usize = 4;
 /// A large policy has a hundred thousand rules; a call for each would be most of a scrape.
-const RULES_AT_ONCE: usize = 4096;
+const RULES_AT_ONCE: usize = 1024;
 
 pub(super) fn read(set: &MapSet, clock: &Clock) -> Result<Counters, DatapathError> {
     Ok(Counters { pairs: pairs(set)?, rules: rules(set, clock)?, events_lost: lost(set)? })
@@ -135,7 +135,7 @@ fn rules(set: &MapSet, clock: &Clock) -> Result<Vec<RuleCounters>, DatapathError
     let failed = |source| DatapathError::system("read RULE_COUNTERS", source);
     let cpus = aya::util::nr_cpus().map_err(|(what, source)| DatapathError::system(what, source))?;
     let (map, words) = (set.array("RULE_COUNTERS")?, RULE_WORDS * cpus);
-    let (mut rules, mut batch) = (Vec::new(), vec![0; words * RULES_AT_ONCE]);
+    let (mut rules, mut batch) = (Vec::new(), vec![0; words * RULES_AT_ONCE.min(set.sizes.rules as usize)]);
     for first in (0..set.sizes.rules).step_by(RULES_AT_ONCE) {
         let read = lookup_from(map, first, words, &mut batch).map_err(failed)?;
         for (rule, values) in (first..).zip(batch.chunks_exact(words)).take(read) {

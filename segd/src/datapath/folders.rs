@@ -132,6 +132,11 @@ impl Folders {
         Ok(called)
     }
 
+    /// Gives up what the programs of one load would have called.
+    pub(super) fn uncall(called: &Path) -> Result<(), DatapathError> {
+        remove(called)
+    }
+
     /// Lets go what the programs of other loads called, once none of them is attached any more.
     pub(super) fn only_call(&self, called: &Path) -> Result<(), DatapathError> {
         for entry in fs::read_dir(&self.dir).into_iter().flatten().flatten() {

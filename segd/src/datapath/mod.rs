@@ -206,11 +206,9 @@ impl Datapath {
     fn step_back(&mut self) {
         match std::mem::replace(&mut self.moving, Moving::No) {
             Moving::Making(Some(before)) => {
+                self.set.give_up(&self.folders);
                 (self.set, self.placed) = *before;
                 self.told.clear();
-                if let Err(error) = self.folders.abandon() {
-                    tracing::warn!("{error}; the next start removes it");
-                }
             }
             other => self.moving = other,
         }
@@ -249,7 +247,7 @@ impl Datapath {
         tracing::info!("the policy outgrows its maps; larger ones are made, and connections that are open are kept");
         let behind = matches!(self.moving, Moving::No);
         let set = MapSet::beside(&self.folders, sizes)?;
-        let placed = Placed::read(&set)?;
+        let placed = Placed::read(&set).inspect_err(|_| set.give_up(&self.folders))?;
         let before = (std::mem::replace(&mut self.set, set), std::mem::replace(&mut self.placed, placed));
         // Link addresses are this load's own.
         self.told.clear();

@@ -1,7 +1,7 @@
 //! The maps of one instance and the programs over them. Maps are pinned; a set that no longer fits is replaced by another one
 //! beside it, and the programs in the links change over.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::panic::resume_unwind;
@@ -115,14 +115,34 @@ impl MapSet {
         share::link(&current, &next, &sizes)?;
         let before = Before::read(&current);
         let mut set = Self::load(folders, &next, sizes)?;
-        set.configure(before.control.as_ref())?;
-        if let Some(control) = &before.control {
-            set.last_generation = control.roots.iter().map(|root| root.generation).max().unwrap_or(0);
+        match set.follow(folders, before) {
+            Ok(()) => Ok(set),
+            Err(error) => {
+                set.give_up(folders);
+                Err(error)
+            }
         }
-        set.used_before = before.used;
-        set.take_from(&current, &next)?;
-        set.take_counts(&folders.before(), &next)?;
-        Ok(set)
+    }
+
+    /// Takes over what the set in force knows.
+    fn follow(&mut self, folders: &Folders, before: Before) -> Result<(), DatapathError> {
+        let (current, next) = (folders.current(), folders.next());
+        self.configure(before.control.as_ref())?;
+        if let Some(control) = &before.control {
+            self.last_generation = control.roots.iter().map(|root| root.generation).max().unwrap_or(0);
+        }
+        self.used_before = before.used;
+        self.take_from(&current, &next)?;
+        self.take_counts(&folders.before(), &next)
+    }
+
+    /// Lets everything go that was pinned for a set that never came into force: pins hold its memory.
+    pub(super) fn give_up(&self, folders: &Folders) {
+        for removed in [folders.abandon(), Folders::uncall(&self.called)] {
+            if let Err(error) = removed {
+                tracing::warn!("{error}; the next start removes it");
+            }
+        }
     }
 
     /// What the set in `from` counted; the last word once nobody uses it any more.
@@ -166,7 +186,7 @@ impl MapSet {
         let called = folders.call(random()?)?;
         Self::load_calling(called.clone(), maps, sizes).inspect_err(|_| {
             // Nobody runs what they would have called.
-            let _ = std::fs::remove_dir_all(called);
+            let _ = Folders::uncall(&called);
         })
     }
 
@@ -231,7 +251,8 @@ impl MapSet {
         thread::scope(|scope| {
             let programs =
                 self.ebpf.programs_mut().map(|(name, program)| (name, scope.spawn(|| load_program(program))));
-            programs.collect::<Vec<_>>().into_iter().try_for_each(|(name, loading)| {
+            // Of several that are refused it is always the same that is told.
+            programs.collect::<BTreeMap<_, _>>().into_iter().try_for_each(|(name, loading)| {
                 loading.join().unwrap_or_else(|panic| resume_unwind(panic)).map_err(|error| refused(name, &error))
             })
         })?;

@@ -271,7 +271,7 @@ impl Core {
                 caller.port,
                 reason.name()
             ),
-            mend: "add a rule or a failsafe for it; or insist with --force (segctl apply: best together with --confirm 60s)"
+            mend: "add a rule or a failsafe for it; or insist with --force (by API: without the header), segctl apply best together with --confirm 60s"
                 .to_owned(),
         })
     }

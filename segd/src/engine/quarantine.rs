@@ -90,14 +90,26 @@ impl Core {
         }
     }
 
-    /// Keeps and publishes; if the kernel can't have it, it is not kept either.
+    /// Keeps and publishes; if the kernel can't have it, it is not kept either. What cuts its caller never gets to the disk: the
+    /// next start would do it.
     fn put_quarantine(&mut self, next: Quarantine) -> Result<(), Refusal> {
-        self.state.save_quarantine(&next)?;
         let before = std::mem::replace(&mut self.quarantine, next);
-        let Err(refusal) = self.publish_again() else { return Ok(()) };
-        self.quarantine = before;
-        self.state.save_quarantine(&self.quarantine)?;
-        Err(refusal)
+        let mut kept = false;
+        let outcome = self.compiled_again().and_then(|(judged, facts, policy)| {
+            self.keeps_caller(&judged, &facts)?;
+            self.state.save_quarantine(&self.quarantine)?;
+            kept = true;
+            self.publish(judged, facts, &policy)
+        });
+        if outcome.is_err() {
+            self.quarantine = before;
+            if kept && let Err(error) = self.state.save_quarantine(&self.quarantine) {
+                tracing::error!("{error}; the next start would cut off, or let back, whom nobody asked for");
+                let mend = "mend that, then repeat the last quarantine or release".to_owned();
+                self.troubles.push((format!("the list of who is cut off could not be put back: {error}"), mend));
+            }
+        }
+        outcome
     }
 
     /// The generation, by the kernel's own word.

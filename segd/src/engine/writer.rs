@@ -185,7 +185,7 @@ impl Core {
     }
 
     /// The numbers are kept before the kernel counts by them.
-    fn publish(&mut self, judged: Judged, facts: Facts, policy: &Policy) -> Result<(), Refusal> {
+    pub(super) fn publish(&mut self, judged: Judged, facts: Facts, policy: &Policy) -> Result<(), Refusal> {
         self.keeps_caller(&judged, &facts)?;
         let fallback = self.fallback(&judged)?;
         let Judged { image, mut registry, tests: _, mut sizes } = judged;
@@ -225,7 +225,10 @@ impl Core {
         self.not_pending().inspect_err(|refusal| tracing::warn!("the files were not read: {refusal}"))?;
         let sources = read_sources(&self.config).map_err(Refusal::from);
         let outcome = sources.and_then(Written::read).and_then(|written| self.put_in_force(written, || Ok(())));
-        if let Err(refusal) = &outcome {
+        // Files that only cut whoever asks are good ones.
+        if let Err(refusal) = &outcome
+            && !matches!(refusal, Refusal::CutsCaller { .. })
+        {
             self.count_refusal(refusal);
             let files = self.config.display();
             self.troubles = vec![(
@@ -326,12 +329,18 @@ impl Core {
         }
     }
 
-    /// The same, for a caller that wants to know how it went.
-    pub(super) fn publish_again(&mut self) -> Result<(), Refusal> {
+    /// The same, and how it went.
+    fn publish_again(&mut self) -> Result<(), Refusal> {
+        let (judged, facts, policy) = self.compiled_again()?;
+        self.publish(judged, facts, &policy)
+    }
+
+    /// The policy in force, for the machine and those who are cut off as they are now.
+    pub(super) fn compiled_again(&mut self) -> Result<(Judged, Facts, Policy), Refusal> {
         let policy = self.force.written.policy.clone();
         let facts = gather(self.kernel.as_mut(), &self.machine, &policy, &self.quarantine);
         let judged = super::judge::compiled(&policy, &facts, &self.registry)?;
-        self.publish(judged, facts, &policy)
+        Ok((judged, facts, policy))
     }
 
     pub(super) fn guard_interfaces(&mut self) {

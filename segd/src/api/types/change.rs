@@ -212,7 +212,8 @@ impl FromStr for CallerConnection {
         let (Some(src), Some(dst), Some(port), None) = (words.next(), words.next(), words.next(), words.next()) else {
             return Err(format!("'{text}' is no connection: two addresses and a port belong there"));
         };
-        let address = |word: &str| word.parse().map_err(|_| format!("'{word}' is no address"));
+        let parsed = |word: &str| word.parse().map_err(|_| format!("'{word}' is no address"));
+        let address = |word: &str| parsed(word).map(|address: IpAddr| address.to_canonical());
         let port = port.parse().map_err(|_| format!("'{port}' is no port"))?;
         Ok(Self { src: address(src)?, dst: address(dst)?, port })
     }
