@@ -1,7 +1,7 @@
 //! The maps of one instance and the programs over them. Maps are pinned; a set that no longer fits is replaced by another one
 //! beside it, and the programs in the links change over.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::panic::resume_unwind;
@@ -247,14 +247,18 @@ impl MapSet {
     }
 
     fn load_programs(&mut self) -> Result<(), DatapathError> {
+        let attached = ["segd_ingress", "segd_egress", "segd_note", "segd_clock"];
+        // Of several that are refused it is always the first of these that is told.
+        let names = [XDP].into_iter().chain(XDP_CALLED).chain(attached).chain(TC_WHOLE);
         // The kernel checks a program on the CPU of the thread that loads it, which for the largest takes most of a second.
         thread::scope(|scope| {
-            let programs =
-                self.ebpf.programs_mut().map(|(name, program)| (name, scope.spawn(|| load_program(program))));
-            // Of several that are refused it is always the same that is told.
-            programs.collect::<BTreeMap<_, _>>().into_iter().try_for_each(|(name, loading)| {
-                loading.join().unwrap_or_else(|panic| resume_unwind(panic)).map_err(|error| refused(name, &error))
-            })
+            let load = |(name, program)| (name, scope.spawn(|| load_program(program)));
+            let mut loading: HashMap<_, _> = self.ebpf.programs_mut().map(load).collect();
+            for name in names {
+                let loading = loading.remove(name).ok_or(DatapathError::Missing(name))?;
+                loading.join().unwrap_or_else(|panic| resume_unwind(panic)).map_err(|error| refused(name, &error))?;
+            }
+            Ok::<_, DatapathError>(())
         })?;
         for (index, name) in (0..).zip(XDP_CALLED) {
             let called = self.xdp(name)?.fd().map_err(|error| refused(name, &error))?.try_clone();
