@@ -165,6 +165,7 @@ pub(super) fn lookup(map: BorrowedFd<'_>, key: u32, into: &mut [u64]) -> io::Res
     bpf(BPF_MAP_LOOKUP_ELEM, wanted).map(|_| ())
 }
 
+/// `struct { batch }` of `union bpf_attr`: `behind` is its `in_batch`, `last` its `out_batch`.
 #[repr(C)]
 struct Batch {
     behind: u64,
