@@ -192,3 +192,80 @@ fn a_policy_on_trial_is_not_what_the_next_boot_begins_with() -> Result<()> {
     assert!(is_silence(&lab.office.dev.connects(to, 8000)), "the one on trial");
     Ok(())
 }
+
+#[test]
+fn who_is_cut_off_during_a_trial_is_so_at_the_next_boot() -> Result<()> {
+    needs_root!();
+    let mut lab = Lab::enforcing(Zones::new().rule("ledger", "[dev, guest]", "accounting", "tcp/5432"))?;
+    let new = lab.daemon.config().with_file_name("new.yaml");
+    fs::write(&new, Zones::new().rule("moved", "[dev, guest]", "accounting", "tcp/8000").to_string())?;
+    lab.daemon.ctl(&["apply", new.to_str().unwrap_or_default(), "--confirm", "60s"])?;
+    lab.daemon.ctl(&["quarantine", "guest", "--reason", "A worm"])?;
+    lab.daemon.kill()?;
+    ensure!(lab.daemon.unload(&lab.office.gateway)?.status.success());
+    let said = arms(&lab)?;
+    assert!(!said.contains("compiled anew"), "the kept image is taken: {said}");
+    let _servers = (lab.office.accounting.serves_tcp(5432)?, lab.office.accounting.serves_tcp(8000)?);
+    for to in lab.office.accounting.both() {
+        assert!(lab.office.dev.reaches_tcp(to, 5432), "the old policy's, to {to}");
+        assert!(is_silence(&lab.office.dev.connects(to, 8000)), "the one on trial, to {to}");
+        assert!(is_silence(&lab.office.guest.connects(to, 5432)), "whoever was cut off meanwhile, to {to}");
+    }
+    Ok(())
+}
+
+/// A policy with a test of its own that holds for a few seconds only.
+fn tested_until(end: jiff::Timestamp) -> String {
+    let zones = ledger().rule("brief", "dev", "accounting", "tcp/8000").until(end);
+    format!("{zones}tests:\n  - {{ from: 10.30.0.5, to: 10.20.0.10, service: tcp/8000, expect: allow }}\n")
+}
+
+#[test]
+fn a_policy_whose_own_tests_fail_by_now_is_in_force_again_after_a_boot_and_a_restart() -> Result<()> {
+    needs_root!();
+    let end = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(12);
+    let mut lab = Lab::enforcing(tested_until(end))?;
+    lab.daemon.terminate()?;
+    ensure!(lab.daemon.unload(&lab.office.gateway)?.status.success());
+    ensure!(until(SOON + Duration::from_secs(12), || jiff::Timestamp::now() > end));
+    // As after an upgrade: the image is of no use.
+    fs::write(lab.daemon.state().join("image.bin"), "")?;
+    let said = arms(&lab)?;
+    assert!(said.contains("compiled anew") && said.contains("is in force on 4 of 4"), "{said}");
+    lab.start()?;
+    let status = lab.daemon.json(&["status"])?;
+    assert_eq!(status["state"], "enforcing");
+    let amiss = status["amiss"].to_string();
+    assert!(amiss.contains("own tests fail by now") && amiss.contains("zones.yaml:"), "{amiss}");
+    let _servers = (lab.office.accounting.serves_tcp(5432)?, lab.office.accounting.serves_tcp(8000)?);
+    let to = lab.office.accounting.v4();
+    assert!(lab.office.dev.reaches_tcp(to, 5432), "what the policy allows");
+    assert!(is_silence(&lab.office.dev.connects(to, 8000)), "what it allowed until then");
+    // Files that nobody put in force yet are held to their tests.
+    fs::write(lab.daemon.config(), format!("{}# changed\n", tested_until(end)))?;
+    lab.daemon.terminate()?;
+    let refused = lab.daemon.start_refused(&lab.office.gateway)?;
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(refused.status.code() == Some(5) && said.contains("tcp/8000"), "{said}");
+    assert!(is_silence(&lab.office.guest.connects(to, 5432)), "what is forbidden is dropped all the same");
+    Ok(())
+}
+
+#[test]
+fn a_policy_that_cannot_be_read_is_not_taken_for_none() -> Result<()> {
+    needs_root!();
+    let lab = booted(ledger())?;
+    for kept in ["image.bin", "policy.json"] {
+        fs::write(lab.daemon.state().join(kept), "{")?;
+    }
+    let out = lab.daemon.arm(&lab.office.gateway)?;
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(!out.status.success() && said.contains("policy.json is damaged"), "{said}");
+    // Closed is closed, where that was chosen.
+    let out = lab.daemon.arm_with(&lab.office.gateway, &["--first-boot", "failsafe"])?;
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(out.status.success() && said.contains("policy.json is damaged"), "{said}");
+    let _server = lab.office.accounting.serves_tcp(5432)?;
+    assert!(is_silence(&lab.office.guest.connects(lab.office.accounting.v4(), 5432)));
+    Ok(())
+}

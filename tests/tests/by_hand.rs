@@ -104,6 +104,49 @@ fn f4_pins_that_somebody_removes_are_made_anew_and_told_and_nothing_opens() -> R
 }
 
 #[test]
+fn f4_where_no_pin_can_be_made_any_more_what_is_attached_stays_and_is_told() -> Result<()> {
+    needs_root!();
+    for hook in ["tc", "xdp", "xdp-generic"] {
+        let mut lab = Lab::enforcing(ledger().hooks(hook))?;
+        let _servers = [lab.office.accounting.serves_tcp(5432)?, lab.office.accounting.serves_tcp(5433)?];
+        let bpffs = lab.daemon.pins().parent().context("a folder")?.to_path_buf();
+        let mut live = lab.office.dev.connects(lab.office.accounting.v4(), 5432)?;
+        live.says("hello\n")?;
+        // The pins are gone, and their folder is on no bpffs any more.
+        lab.office.gateway.command("umount", &["-l", &bpffs.display().to_string()])?;
+        let is_told = || {
+            lab.daemon.json(&["status"]).is_ok_and(|status| {
+                let amiss = status["amiss"].to_string();
+                status["state"] == "degraded"
+                    && amiss.contains("as long as this daemon runs")
+                    && amiss.contains("lan30")
+            })
+        };
+        assert!(until(SOON, is_told), "{hook}: it is told; the daemon said:\n{}", lab.daemon.log());
+        // Longer than it takes to try and mend it twice.
+        thread::sleep(Duration::from_secs(7));
+        is_enforced(&lab).with_context(|| format!("{hook}: without a bpffs"))?;
+        live.says("still there?\n")?;
+        let interfaces = lab.daemon.json(&["interfaces"])?;
+        let all = interfaces.as_array().context("a list")?;
+        assert!(all.len() == 4 && all.iter().all(|one| one["enforced"] == true), "{hook}: {interfaces}");
+        lab.reload(ledger().hooks(hook).rule("web", "dev", "accounting", "tcp/5433"))?;
+        assert!(lab.office.dev.reaches_tcp(lab.office.accounting.v4(), 5433), "{hook}: policies go on changing");
+        lab.reload(ledger().hooks(hook))?;
+        lab.office.gateway.command("mount", &["-t", "bpf", "bpf", &bpffs.display().to_string()])?;
+        let is_well = || lab.daemon.health(&lab.office.gateway).is_ok_and(|code| code == 200);
+        assert!(until(SOON, is_well), "{hook}: the pins are back; the daemon said:\n{}", lab.daemon.log());
+        lab.daemon.kill()?;
+        is_enforced(&lab).with_context(|| format!("{hook}: with the daemon dead"))?;
+        lab.start()?;
+        assert!(lab.daemon.log().contains("taken over"), "{hook}: {}", lab.daemon.log());
+        is_enforced(&lab).with_context(|| format!("{hook}: with the next daemon"))?;
+        live.says("and now?\n")?;
+    }
+    Ok(())
+}
+
+#[test]
 fn f11_of_applies_at_the_same_time_one_wins_whole() -> Result<()> {
     needs_root!();
     let lab = Lab::enforcing(ledger())?;

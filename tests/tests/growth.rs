@@ -310,6 +310,39 @@ fn f6_a_policy_that_the_kernel_has_no_memory_for_is_refused_whole() -> Result<()
     Ok(())
 }
 
+/// One that the kernel does not take must not keep the others with the policy before.
+#[test]
+fn an_interface_that_keeps_its_old_programs_is_told_and_the_others_go_on() -> Result<()> {
+    needs_root!();
+    let before = Zones::new().rule("desks", "dev", "guest", "tcp/5432");
+    let after = Zones::new().rule("desks", "dev", "guest", "tcp/8000").to_string();
+    let after = after.replace("connections: 4096", "connections: 40000");
+    let lab = Lab::enforcing(before)?;
+    let _servers = [lab.office.guest.serves_tcp(5432)?, lab.office.guest.serves_tcp(8000)?];
+    let to = lab.office.guest.v4();
+    // A folder has the name of a pin, of the interface that comes first and by which no packet goes here.
+    let index = lab.office.gateway.ip("-o link show lan20")?;
+    let index = index.split(':').next().context("a number")?;
+    let in_the_way = lab.daemon.pins().join(format!("links/ingress_{index}"));
+    fs::remove_file(&in_the_way)?;
+    fs::create_dir(&in_the_way)?;
+    lab.reload(after)?;
+    assert!(lab.office.dev.reaches_tcp(to, 8000), "the new policy's: {}", lab.daemon.log());
+    assert!(is_silence(&lab.office.dev.connects(to, 5432)), "the old one's");
+    let is_told = || {
+        lab.daemon.json(&["status"]).is_ok_and(|status| {
+            let amiss = status["amiss"].to_string();
+            status["state"] == "degraded" && amiss.contains("interface lan20: it goes on with the policy before")
+        })
+    };
+    assert!(until(SOON, is_told), "{}", lab.daemon.log());
+    fs::remove_dir(&in_the_way)?;
+    let is_done = || sets(&lab).is_ok_and(|sets| sets.len() == 1);
+    assert!(until(SOON, is_done), "the old set is left once it can be: {}", lab.daemon.log());
+    assert!(until(SOON, || lab.daemon.health(&lab.office.gateway).is_ok_and(|code| code == 200)));
+    Ok(())
+}
+
 /// A limit on what the kernel may hold for a process from now on, by a control group of its own.
 struct MemoryLimit {
     group: PathBuf,

@@ -2,15 +2,16 @@
 //! folder, by which the next daemon finds it. What holds one seat never changes under the feet of another.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
+use super::error::full_words;
 use super::filters::{make_clsact, remove_clsact};
 use super::held::Held;
 use super::pin::{Pin, pin_program, unpin};
 use super::seat::Seat;
-use super::set::{MapSet, full_words};
+use super::set::MapSet;
 use super::{Attachment, DatapathError, Hook, links};
 use crate::interfaces::Link;
 
@@ -26,7 +27,7 @@ pub struct Enforced {
     pub attachment: Attachment,
     /// Everything is in place.
     pub enforced: bool,
-    /// What is not, if something is not.
+    /// What is not, if something is not; and else what an admin should know.
     pub detail: Option<String>,
 }
 
@@ -36,20 +37,23 @@ pub(super) struct Attached {
     tc: Attachment,
     names: BTreeMap<u32, String>,
     held: Held,
+    /// Interfaces whose programs are still those of the maps before, and why.
+    behind: BTreeMap<u32, String>,
 }
 
 impl Attached {
     /// `tc` says how TC programs are attached on this kernel.
     pub(super) fn new(dir: &Path, tc: Attachment) -> Self {
-        Self { dir: dir.into(), tc, names: BTreeMap::new(), held: Held::default() }
+        Self { dir: dir.into(), tc, names: BTreeMap::new(), held: Held::default(), behind: BTreeMap::new() }
     }
 
-    /// The folder of pinned links, and that of the programs that filters run.
+    /// Whether the folder of this name below an instance's holds what attaches programs.
+    pub(super) fn is_in_force(name: &OsStr) -> bool {
+        [Attachment::Link, Attachment::Filter].into_iter().any(|by| name == folder_of(by))
+    }
+
     fn folder(&self, by: Attachment) -> PathBuf {
-        self.dir.join(match by {
-            Attachment::Link => "links",
-            Attachment::Filter => "filters",
-        })
+        self.dir.join(folder_of(by))
     }
 
     fn pin(&self, seat: Seat, ifindex: u32) -> Pin {
@@ -83,24 +87,31 @@ impl Attached {
         fs::read_dir(self.folder(by)).into_iter().flatten().flatten().filter_map(name).collect()
     }
 
-    /// Puts this build's programs in the place of an earlier daemon's. What belonged to an interface that is gone is
-    /// unpinned.
+    /// The seats that are filled, with their pins or without, by interface.
+    fn filled(&self) -> BTreeMap<u32, BTreeSet<Seat>> {
+        let mut found = self.pinned();
+        for (ifindex, seat) in self.held.seats() {
+            found.entry(ifindex).or_default().insert(seat);
+        }
+        found
+    }
+
+    /// Puts this build's programs in the place of an earlier daemon's, wherever the kernel takes them. What belonged to an
+    /// interface that is gone is unpinned.
     pub(super) fn take_over(&mut self, maps: &mut MapSet) -> Result<(), DatapathError> {
-        for (ifindex, seats) in self.pinned() {
+        self.behind.clear();
+        let mut first = None;
+        for (ifindex, seats) in self.filled() {
             for seat in seats {
-                let pin = self.pin(seat, ifindex);
-                match pin.is_held() {
-                    // The interface is gone, or its number went to another one.
-                    Ok(false) => unpin(&pin.path)?,
-                    // Whatever fails here leaves the old program where it is: it goes on enforcing.
-                    Ok(true) => {
-                        let failed = |what, why| DatapathError::Pin { what, path: pin.path.clone(), why };
-                        pin.replace(maps).map_err(|why| failed("put this build's program into", why))?;
-                        self.hold(&pin).map_err(|why| failed("hold", why.to_string()))?;
-                    }
-                    Err(why) => return Err(DatapathError::Pin { what: "read", path: pin.path, why }),
+                // Whatever fails here leaves the old program where it is: it goes on enforcing what it knows.
+                if let Err(error) = self.take_over_seat(maps, seat, ifindex) {
+                    self.behind.insert(ifindex, error.to_string());
+                    first.get_or_insert(error);
                 }
             }
+        }
+        if let Some(error) = first {
+            return Err(error);
         }
         let held = self.pinned();
         for (_, ifindex) in self.names_in(Attachment::Filter) {
@@ -111,21 +122,35 @@ impl Attached {
         Ok(())
     }
 
-    /// Filters stay without a pin; links don't.
-    fn hold(&mut self, pin: &Pin) -> io::Result<()> {
-        if pin.by == Attachment::Link { self.held.hold(&pin.path) } else { Ok(()) }
+    fn take_over_seat(&mut self, maps: &mut MapSet, seat: Seat, ifindex: u32) -> Result<(), DatapathError> {
+        let pin = self.pin(seat, ifindex);
+        let failed = |what, why| DatapathError::Pin { what, path: pin.path.clone(), why };
+        if self.held.is_in_place(&pin.path) && !matches!(pin.is_held(), Ok(true)) {
+            // Somebody has removed its pin, or put something else there.
+            unpin(&pin.path)?;
+            self.pin_again()?;
+        }
+        if !pin.is_held().map_err(|why| failed("read", why))? {
+            // The interface is gone, or its number went to another one.
+            return unpin(&pin.path);
+        }
+        pin.replace(maps).map_err(|why| failed("put this build's program into", why))?;
+        self.held.hold(&pin).map_err(|why| failed("hold", why.to_string()))
     }
 
-    /// Makes pins of links anew that somebody has removed, and gives their places.
-    pub(super) fn pin_again(&mut self) -> Vec<PathBuf> {
-        self.held.pin_again()
+    /// Makes pins anew that somebody has removed, and gives their places.
+    pub(super) fn pin_again(&mut self) -> Result<Vec<PathBuf>, DatapathError> {
+        match self.held.pin_again() {
+            (made, None) => Ok(made),
+            (_, Some((path, why))) => Err(DatapathError::Pin { what: "make anew", path, why: why.to_string() }),
+        }
     }
 
     /// Attaches what `hook` takes and is not there, then lets go what another hook held. Between two modes of XDP the
     /// interface is guarded by TC: a device runs programs in one mode only, and refuses the other with EEXIST.
     pub(super) fn attach(&mut self, maps: &mut MapSet, link: &Link, hook: Hook) -> Result<(), DatapathError> {
-        self.pin_again();
-        let held = self.pinned().remove(&link.index).unwrap_or_default();
+        self.try_pins();
+        let held = self.filled().remove(&link.index).unwrap_or_default();
         let other_mode = |seat: &Seat| seat.is_xdp() && seat.hook() != Some(hook);
         if hook != Hook::Tc && held.iter().any(other_mode) {
             self.change_over(maps, link, Hook::Tc)?;
@@ -135,13 +160,16 @@ impl Attached {
 
     fn change_over(&mut self, maps: &mut MapSet, link: &Link, hook: Hook) -> Result<(), DatapathError> {
         let wanted = Seat::of(hook);
+        let mut filled = Vec::new();
         for seat in wanted {
             let pin = self.pin(*seat, link.index);
-            if pin.state().is_ok() {
+            // What is in place stays, though its pin be gone: taking it off to put it there again could be the end of it.
+            if pin.state().is_ok() || self.held.is_in_place(&pin.path) {
                 continue;
             }
+            filled.push(*seat);
             self.fill(maps, &pin, link).map_err(|why| {
-                self.roll_back(link.index, wanted);
+                self.roll_back(link.index, &filled);
                 DatapathError::Attach { interface: link.name.clone(), hook, why }
             })?;
         }
@@ -160,7 +188,6 @@ impl Attached {
             Attachment::Link => {
                 unpin(&pin.path).map_err(|error| error.to_string())?;
                 links::attach(maps, pin.seat, link)?.pin(&pin.path).map_err(|why| full_words(&why))?;
-                self.hold(pin).map_err(|why| why.to_string())?;
             }
             Attachment::Filter => {
                 if make_clsact(link.index)? {
@@ -169,6 +196,7 @@ impl Attached {
                 pin.put_filter(maps)?;
             }
         }
+        self.held.hold(pin).map_err(|why| why.to_string())?;
         // TC links attach by name, and names change hands; filters may be taken off as soon as they are there.
         pin.state().map_err(|why| {
             let _ = pin.let_go();
@@ -177,11 +205,12 @@ impl Attached {
         })
     }
 
-    /// Takes off what half an attachment left, unless another hook still holds the interface.
-    fn roll_back(&mut self, ifindex: u32, wanted: &[Seat]) {
-        let holds = self.pinned().remove(&ifindex).unwrap_or_default();
-        let other = holds.iter().any(|seat| seat.hook().is_some() && !wanted.contains(seat));
-        if !other {
+    /// Takes off what half an attachment left: what was in place before it goes on.
+    fn roll_back(&mut self, ifindex: u32, filled: &[Seat]) {
+        for seat in filled {
+            let _ = self.let_go(*seat, ifindex);
+        }
+        if !self.filled().contains_key(&ifindex) {
             let _ = self.let_all_go(ifindex);
         }
     }
@@ -192,10 +221,11 @@ impl Attached {
     }
 
     fn let_all_go(&mut self, ifindex: u32) -> Result<(), DatapathError> {
-        self.pin_again();
+        self.try_pins();
         for seat in Seat::ALL {
             self.let_go(seat, ifindex)?;
         }
+        self.behind.remove(&ifindex);
         let qdisc = self.qdisc_pin(ifindex);
         if qdisc.exists() {
             remove_clsact(ifindex).map_err(|why| DatapathError::Pin {
@@ -215,23 +245,41 @@ impl Attached {
         Ok(())
     }
 
+    /// What is taken off is found by its pin. Where that can't be made, what is held is all there is.
+    fn try_pins(&mut self) {
+        if let Err(error) = self.pin_again() {
+            tracing::error!("{error}");
+        }
+    }
+
     pub(super) fn enforced(&self) -> Vec<Enforced> {
-        let pinned = self.pinned();
-        let known = self.names.keys().chain(pinned.keys()).collect::<BTreeSet<_>>();
-        known.into_iter().map(|ifindex| self.state(*ifindex, pinned.get(ifindex))).collect()
+        let filled = self.filled();
+        let known = self.names.keys().chain(filled.keys()).collect::<BTreeSet<_>>();
+        known.into_iter().map(|ifindex| self.state(*ifindex, filled.get(ifindex))).collect()
     }
 
     fn state(&self, ifindex: u32, seats: Option<&BTreeSet<Seat>>) -> Enforced {
         let hook = seats.and_then(|seats| seats.iter().find_map(|seat| seat.hook())).unwrap_or(Hook::Tc);
-        let trouble = |seat: &Seat| {
+        let (mut troubles, mut unpinned) = (Vec::new(), false);
+        for seat in Seat::of(hook) {
             let pin = self.pin(*seat, ifindex);
-            pin.state().err().map(|why| format!("the {} for {} {why}", pin.what(), seat.name()))
-        };
-        let troubles: Vec<_> = Seat::of(hook).iter().filter_map(trouble).collect();
+            match pin.state() {
+                Ok(()) => {}
+                Err(_) if self.held.is_in_place(&pin.path) => unpinned = true,
+                Err(why) => troubles.push(format!("the {} for {} {why}", pin.what(), seat.name())),
+            }
+        }
         let name = self.names.get(&ifindex).cloned().unwrap_or_else(|| format!("#{ifindex}"));
-        let detail = (!troubles.is_empty())
-            .then(|| format!("{}; the daemon attaches it again within seconds", troubles.join(", ")));
-        Enforced { ifindex, name, hook, attachment: self.tc, enforced: detail.is_none(), detail }
+        let enforced = troubles.is_empty();
+        let detail = if !enforced {
+            Some(format!("{}; the daemon attaches it again within seconds", troubles.join(", ")))
+        } else if let Some(why) = self.behind.get(&ifindex) {
+            Some(format!("it goes on with the policy before: {why}"))
+        } else {
+            let why = "its pins are gone and none can be made: it is guarded only as long as this daemon runs";
+            unpinned.then(|| why.to_owned())
+        };
+        Enforced { ifindex, name, hook, attachment: self.tc, enforced, detail }
     }
 
     /// Takes everything off, however it was attached. Returns what it was.
@@ -251,5 +299,13 @@ impl Attached {
             let _ = fs::remove_dir_all(attached.folder(tc));
         }
         Ok(gone)
+    }
+}
+
+/// The folder of pinned links, and that of the programs that filters run.
+const fn folder_of(by: Attachment) -> &'static str {
+    match by {
+        Attachment::Link => "links",
+        Attachment::Filter => "filters",
     }
 }

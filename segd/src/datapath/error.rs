@@ -1,7 +1,13 @@
 //! What can go wrong between the daemon and the kernel. Each says what was tried on what, and ends with the mend.
 
+use std::error::Error;
 use std::io;
+use std::iter;
 use std::path::PathBuf;
+
+use aya::EbpfError;
+use aya::maps::MapError;
+use aya::programs::ProgramError;
 
 use crate::compile::NoRoom;
 use crate::interfaces::Hook;
@@ -89,10 +95,85 @@ pub enum DatapathError {
 
 impl DatapathError {
     pub(super) fn system(what: impl Into<String>, source: io::Error) -> Self {
-        Self::System { what: what.into(), source }
+        let what = what.into();
+        if is_out_of_memory(&source) {
+            return Self::NoMemory { words: format!("{what}: {source}") };
+        }
+        Self::System { what, source }
     }
 
-    pub(super) fn map(what: impl Into<String>, error: &aya::maps::MapError) -> Self {
-        Self::System { what: what.into(), source: io::Error::other(error.to_string()) }
+    pub(super) fn map(what: impl Into<String>, error: &MapError) -> Self {
+        let (what, words) = (what.into(), full_words(error));
+        if is_out_of_memory(error) {
+            return Self::NoMemory { words: format!("{what}: {words}") };
+        }
+        Self::System { what, source: io::Error::other(words) }
+    }
+
+    /// The object does not load.
+    pub(super) fn object(error: &EbpfError) -> Self {
+        let words = full_words(error);
+        if is_out_of_memory(error) { Self::NoMemory { words } } else { Self::Object { words } }
+    }
+
+    /// A program does not load.
+    pub(super) fn program(program: &str, error: &ProgramError) -> Self {
+        let words = full_words(error);
+        if is_out_of_memory(error) {
+            return Self::NoMemory { words: format!("cannot load the program {program}: {words}") };
+        }
+        Self::Verifier { program: program.to_owned(), words }
+    }
+}
+
+/// Whether the kernel had no memory for it, or the daemon's control group none left.
+fn is_out_of_memory(error: &(dyn Error + 'static)) -> bool {
+    let is_memory = |error: &io::Error| error.raw_os_error() == Some(libc::ENOMEM);
+    let causes = iter::successors(Some(error), |error: &&(dyn Error + 'static)| (*error).source());
+    causes.filter_map(|error| error.downcast_ref()).any(is_memory)
+}
+
+/// An error with what caused it.
+pub(super) fn full_words(error: &dyn Error) -> String {
+    let mut words = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        // Some errors tell their cause themselves.
+        if !words.ends_with(&more) {
+            words = format!("{words}: {more}");
+        }
+        cause = error.source();
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use aya::sys::SyscallError;
+
+    use super::*;
+
+    #[test]
+    fn whatever_finds_no_memory_says_what_can_be_done_about_it() {
+        let refusal = |code| io::Error::from_raw_os_error(code);
+        let all = |code| {
+            let program = ProgramError::from(SyscallError { call: "bpf_prog_load", io_error: refusal(code) });
+            let map = || MapError::CreateError { name: "FLOWS".into(), io_error: refusal(code) };
+            [
+                DatapathError::system("map IMAGE into memory", refusal(code)),
+                DatapathError::map("write INTERFACE", &map()),
+                DatapathError::object(&EbpfError::MapError(map())),
+                DatapathError::program("segd_xdp", &program),
+            ]
+        };
+        for error in all(libc::ENOMEM) {
+            assert!(matches!(error, DatapathError::NoMemory { .. }), "{error:?}");
+            assert!(error.to_string().contains("limits: connections"), "{error}");
+        }
+        for error in all(libc::EPERM) {
+            assert!(!matches!(error, DatapathError::NoMemory { .. }), "{error:?}");
+            assert!(error.to_string().contains("Operation not permitted"), "{error}");
+        }
     }
 }

@@ -14,6 +14,7 @@
 //! Of a build with another layout only the counters are taken: `_before` has a second name for them from before the first set is
 //! made until the last of them are taken, and that is repeated by whoever finds it.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -23,12 +24,14 @@ use segd_common::ABI;
 use super::DatapathError;
 
 /// What the folders begin with in which each load pins what its programs call.
-pub(super) const CALLED: &str = "called_";
+const CALLED: &str = "called_";
+/// What the folders of sets begin with.
+const MAPS: &str = "maps_";
 /// How the folder of a set ends that is being made.
-pub(super) const NEXT: &str = "_next";
+const NEXT: &str = "_next";
 const OLD: &str = "_old";
 /// How the folder ends that holds what another build counted.
-pub(super) const BEFORE: &str = "_before";
+const BEFORE: &str = "_before";
 
 /// The folders of one instance's sets.
 #[derive(Clone, Debug)]
@@ -42,7 +45,7 @@ impl Folders {
     }
 
     fn named(&self, suffix: &str) -> PathBuf {
-        self.dir.join(format!("maps_{ABI}{suffix}"))
+        self.dir.join(format!("{MAPS}{ABI}{suffix}"))
     }
 
     /// Of the set that is in force.
@@ -88,7 +91,7 @@ impl Folders {
     fn others(&self) -> Vec<PathBuf> {
         let own = [self.current(), self.next(), self.old(), self.before()];
         let entries = fs::read_dir(&self.dir).into_iter().flatten().flatten();
-        let sets = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("maps_"));
+        let sets = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(MAPS));
         sets.map(|entry| entry.path()).filter(|path| !own.contains(path)).collect()
     }
 
@@ -153,12 +156,18 @@ impl Folders {
         self.others().iter().try_for_each(|path| remove(path))
     }
 
+    /// Whether the folder of this name is that of a set which is or may come to be in force.
+    pub(super) fn is_in_force(name: &OsStr) -> bool {
+        let name = name.to_string_lossy();
+        name.starts_with(MAPS) && !name.ends_with(NEXT) && !name.ends_with(BEFORE)
+    }
+
     /// Removes every set. Returns what they were.
     pub(super) fn remove_all(dir: &Path) -> Result<Vec<String>, DatapathError> {
         let mut gone = Vec::new();
         for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
-            if name.starts_with("maps_") {
+            if name.starts_with(MAPS) {
                 remove(&entry.path())?;
                 gone.push(name);
             } else if name.starts_with(CALLED) {

@@ -1,5 +1,5 @@
-//! Links by descriptor, beside their pins. A link lives as long as anybody holds it: with its pin alone, whoever removes that
-//! takes the program off the interface at once.
+//! What is attached by descriptor, beside its pins. A link lives as long as anybody holds it: with its pin alone, whoever removes
+//! that takes the program off the interface at once. A filter holds its program itself, and the next daemon knows it by the pin.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,16 +7,47 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use super::raw::{link_ifindex, pin, pinned};
+use aya::programs::ProgramInfo;
 
-/// The links that this daemon holds, by the place of their pins.
+use super::Attachment;
+use super::filters::Filter;
+use super::pin::Pin;
+use super::raw::{link_ifindex, pin, pinned};
+use super::seat::Seat;
+
+/// What this daemon attached or took over, by the place of its pin.
 #[derive(Default)]
-pub(super) struct Held(BTreeMap<PathBuf, OwnedFd>);
+pub(super) struct Held(BTreeMap<PathBuf, Hold>);
+
+struct Hold {
+    /// The link, or the program that the filter runs.
+    object: OwnedFd,
+    seat: Seat,
+    ifindex: u32,
+    /// Of the program that the filter runs, if it is one.
+    program: Option<u32>,
+}
+
+impl Hold {
+    /// Whether it does its work, by the kernel's word and whatever became of the pin.
+    fn is_in_place(&self) -> bool {
+        let Self { object, seat, ifindex, program } = self;
+        match program {
+            None => link_ifindex(object).is_ok_and(|there| there == *ifindex),
+            Some(program) => Filter { ifindex: *ifindex, seat: *seat }.state(*program).is_ok(),
+        }
+    }
+}
 
 impl Held {
     /// Holds what is pinned here from now on.
-    pub(super) fn hold(&mut self, path: &Path) -> io::Result<()> {
-        self.0.insert(path.to_owned(), pinned(path)?);
+    pub(super) fn hold(&mut self, pin: &Pin) -> io::Result<()> {
+        let program = match pin.by {
+            Attachment::Link => None,
+            Attachment::Filter => Some(ProgramInfo::from_pin(&pin.path).map_err(io::Error::other)?.id()),
+        };
+        let hold = Hold { object: pinned(&pin.path)?, seat: pin.seat, ifindex: pin.ifindex, program };
+        self.0.insert(pin.path.clone(), hold);
         Ok(())
     }
 
@@ -25,18 +56,28 @@ impl Held {
         self.0.remove(path);
     }
 
-    /// Pins anew what somebody has unpinned, unless its interface is gone. Gives the places.
-    pub(super) fn pin_again(&mut self) -> Vec<PathBuf> {
-        let lost = |(path, link): (&PathBuf, &OwnedFd)| {
-            let attached = link_ifindex(link).is_ok_and(|ifindex| ifindex != 0);
-            (attached && !path.exists()).then(|| pin_in_its_folder(link, path).map(|()| path.clone()))
-        };
-        let done: Vec<io::Result<PathBuf>> = self.0.iter().filter_map(lost).collect();
-        done.into_iter()
-            .filter_map(|done| {
-                done.inspect_err(|why| tracing::error!("a pin that is gone can't be made anew: {why}")).ok()
-            })
-            .collect()
+    /// Whether what was pinned here still does its work.
+    pub(super) fn is_in_place(&self, path: &Path) -> bool {
+        self.0.get(path).is_some_and(Hold::is_in_place)
+    }
+
+    /// The seats that are filled, with or without a pin, and their interfaces.
+    pub(super) fn seats(&self) -> impl Iterator<Item = (u32, Seat)> {
+        self.0.values().filter(|hold| hold.is_in_place()).map(|hold| (hold.ifindex, hold.seat))
+    }
+
+    /// Pins anew what somebody has unpinned, unless its interface is gone. Gives the places, and why the first could not be.
+    pub(super) fn pin_again(&mut self) -> (Vec<PathBuf>, Option<(PathBuf, io::Error)>) {
+        let (mut made, mut failed) = (Vec::new(), None);
+        for (path, hold) in self.0.iter().filter(|(path, hold)| !path.exists() && hold.is_in_place()) {
+            match pin_in_its_folder(&hold.object, path) {
+                Ok(()) => made.push(path.clone()),
+                Err(why) => {
+                    failed.get_or_insert((path.clone(), why));
+                }
+            }
+        }
+        (made, failed)
     }
 }
 

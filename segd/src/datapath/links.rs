@@ -7,9 +7,10 @@ use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::tc::TcAttachOptions;
 use aya::programs::{LinkOrder, ProgramError, TcAttachType, XdpMode};
 
+use super::error::full_words;
 use super::raw::pinned_link_ifindex;
 use super::seat::Seat;
-use super::set::{MapSet, XDP, full_words};
+use super::set::{MapSet, XDP};
 use crate::interfaces::Link;
 
 /// Whether the pin holds a link that is still attached to this interface.

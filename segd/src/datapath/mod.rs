@@ -187,7 +187,7 @@ impl Datapath {
         if matches!(self.moving, Moving::Leaving)
             && let Err(error) = self.leave()
         {
-            tracing::error!("{error}; the old programs go on there, and the next reload tries again");
+            tracing::error!("{error}; the old programs go on there, and it is tried again");
         }
         Ok(published)
     }
@@ -350,18 +350,21 @@ impl Datapath {
         Ok(())
     }
 
-    /// Makes pins anew that somebody has removed: without them the next daemon would find nothing, and once this one is gone
-    /// nothing would be attached. Gives their places.
+    /// Mends what can be mended without a new policy. Makes pins anew that somebody has removed: without them the next daemon would
+    /// find nothing, and once this one is gone nothing would be attached. Puts programs where the kernel had refused them.
+    /// Gives the places of the pins.
     ///
     /// # Errors
-    /// The bpffs takes no pin.
-    pub fn pin_again(&mut self) -> Result<Vec<PathBuf>, DatapathError> {
-        let mut made = self.attached.pin_again();
-        // While one set takes the place of another, their folders change names.
-        if matches!(self.moving, Moving::No) {
-            made.extend(self.set.pin_again(&self.folders.current())?);
-        }
-        Ok(made)
+    /// The bpffs takes no pin, or the kernel refuses still.
+    pub fn mend(&mut self) -> Result<Vec<PathBuf>, DatapathError> {
+        let pinned = self.attached.pin_again();
+        let more = match self.moving {
+            // While one set takes the place of another, their folders change names.
+            Moving::Leaving => self.leave().map(|()| Vec::new())?,
+            Moving::No => self.set.pin_again(&self.folders.current())?,
+            Moving::Making(_) => Vec::new(),
+        };
+        pinned.map(|pinned| [pinned, more].concat())
     }
 
     /// Every interface that something is attached to, and whether the kernel says that all of it is in place.
@@ -464,12 +467,12 @@ impl Datapath {
         Events::new(self.set.take_ring()?, Arc::clone(&self.clock))
     }
 
-    /// Whether a folder of this name below an instance's holds nothing that is in force: a set that was being made, or what a
-    /// load pinned for its programs.
+    /// Whether a folder of this name below an instance's holds what is in force: a set of maps, or what attaches programs. A set
+    /// that was being made is none of it, nor is what a load pinned for its programs or what others put on that bpffs: the
+    /// kernel itself has files in the topmost folder of one (`bpf_preload`).
     #[must_use]
-    pub fn is_unfinished(name: &OsStr) -> bool {
-        let name = name.to_string_lossy();
-        name.ends_with(folders::NEXT) || name.ends_with(folders::BEFORE) || name.starts_with(folders::CALLED)
+    pub fn is_in_force(name: &OsStr) -> bool {
+        Folders::is_in_force(name) || Attached::is_in_force(name)
     }
 
     /// Takes enforcement off: what is attached first, then maps. Returns what was taken off.

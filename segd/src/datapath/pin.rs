@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 
 use aya::programs::ProgramInfo;
 
+use super::error::full_words;
 use super::filters::Filter;
 use super::raw::{detach_pinned_link, pinned_link_ifindex};
 use super::seat::Seat;
-use super::set::{MapSet, full_words};
+use super::set::MapSet;
 use super::{Attachment, DatapathError, links};
 
 /// A pin of one seat, and what kind of thing it holds.

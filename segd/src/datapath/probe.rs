@@ -91,5 +91,5 @@ fn through_tc(set: &MapSet, frame: &[u8], ifindex: u32) -> Result<bool, Datapath
 }
 
 fn failed(program: &str, error: &dyn std::error::Error) -> DatapathError {
-    DatapathError::system(format!("run a frame through {program}"), io::Error::other(super::set::full_words(error)))
+    DatapathError::system(format!("run a frame through {program}"), io::Error::other(super::error::full_words(error)))
 }

@@ -10,7 +10,7 @@ use std::thread;
 
 use aya::maps::{Array, Map, MapData, PerCpuArray, PerCpuValues, ProgramArray, RingBuf};
 use aya::programs::{Program, ProgramError, ProgramFd, SchedClassifier, TestRun, TestRunOptions, Xdp};
-use aya::{Ebpf, EbpfError, EbpfLoader};
+use aya::{Ebpf, EbpfLoader};
 use jiff::Timestamp;
 use segd_common::control::Control;
 use segd_common::env::Pages;
@@ -252,16 +252,23 @@ impl MapSet {
         let names = [XDP].into_iter().chain(XDP_CALLED).chain(attached).chain(TC_WHOLE);
         // The kernel checks a program on the CPU of the thread that loads it, which for the largest takes most of a second.
         thread::scope(|scope| {
-            let load = |(name, program)| (name, scope.spawn(|| load_program(program)));
-            let mut loading: HashMap<_, _> = self.ebpf.programs_mut().map(load).collect();
+            let mut loading = HashMap::new();
+            for (name, program) in self.ebpf.programs_mut() {
+                let thread = thread::Builder::new().spawn_scoped(scope, move || load_program(program));
+                let thread = thread.map_err(|error| DatapathError::system("start a thread", error))?;
+                loading.insert(name, thread);
+            }
             for name in names {
                 let loading = loading.remove(name).ok_or(DatapathError::Missing(name))?;
-                loading.join().unwrap_or_else(|panic| resume_unwind(panic)).map_err(|error| refused(name, &error))?;
+                loading
+                    .join()
+                    .unwrap_or_else(|panic| resume_unwind(panic))
+                    .map_err(|error| DatapathError::program(name, &error))?;
             }
             Ok::<_, DatapathError>(())
         })?;
         for (index, name) in (0..).zip(XDP_CALLED) {
-            let called = self.xdp(name)?.fd().map_err(|error| refused(name, &error))?.try_clone();
+            let called = self.xdp(name)?.fd().map_err(|error| DatapathError::program(name, &error))?.try_clone();
             self.set_program(
                 WHOLE_XDP,
                 index,
@@ -269,7 +276,7 @@ impl MapSet {
             )?;
         }
         for (index, name) in (0..).zip(TC_WHOLE) {
-            let whole = self.classifier(name)?.fd().map_err(|error| refused(name, &error))?.try_clone();
+            let whole = self.classifier(name)?.fd().map_err(|error| DatapathError::program(name, &error))?.try_clone();
             self.set_program(
                 WHOLE_TC,
                 index,
@@ -494,36 +501,6 @@ fn load_program(program: &mut Program) -> Result<(), ProgramError> {
     }
 }
 
-fn refused(program: &str, error: &ProgramError) -> DatapathError {
-    DatapathError::Verifier { program: program.to_owned(), words: full_words(error) }
-}
-
-fn not_loaded(error: &EbpfError) -> DatapathError {
-    let words = full_words(error);
-    let causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
-    let is_memory = |error: &io::Error| error.raw_os_error() == Some(libc::ENOMEM);
-    if causes.filter_map(|error| error.downcast_ref()).any(is_memory) {
-        DatapathError::NoMemory { words }
-    } else {
-        DatapathError::Object { words }
-    }
-}
-
-/// An error with what caused it.
-pub(super) fn full_words(error: &dyn std::error::Error) -> String {
-    let mut words = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        // Some errors tell their cause themselves.
-        if !words.ends_with(&more) {
-            words = format!("{words}: {more}");
-        }
-        cause = error.source();
-    }
-    words
-}
-
 fn load(maps: &Path, called: &Path, sizes: &Sizes) -> Result<Ebpf, DatapathError> {
     let mut loader = EbpfLoader::new();
     for name in PINNED {
@@ -541,7 +518,7 @@ fn load(maps: &Path, called: &Path, sizes: &Sizes) -> Result<Ebpf, DatapathError
         .map_max_entries("PAIR_COUNTERS", sizes.pair_counters())
         .map_max_entries("RULE_COUNTERS", sizes.rules)
         .load(object)
-        .map_err(|error| not_loaded(&error))
+        .map_err(|error| DatapathError::object(&error))
 }
 
 fn array_fd<'a>(ebpf: &'a Ebpf, name: &'static str) -> Result<BorrowedFd<'a>, DatapathError> {

@@ -73,7 +73,13 @@ pub fn arm(state: &Path, bpffs: &Path, machine: &Machine, first: Option<Policy>)
                 }
                 Err(error) => tracing::warn!("{error}; the policy's text is compiled anew"),
             }
-            let last = last_policy(&state)?;
+            let last = match last_policy(&state) {
+                Err(error) if first.is_some() => {
+                    tracing::error!("{error}; until then what was chosen for a machine without a policy holds");
+                    None
+                }
+                last => last?,
+            };
             is_first = last.is_none();
             let Some(policy) = last.or(first) else { return Ok(Armed::Nothing) };
             anew(policy, &state, bpffs, machine)?
@@ -123,7 +129,7 @@ fn kept(bpffs: &Path, machine: &Machine, header: Header, image: &Laid) -> Result
 /// What the text of the last policy says. The files on the disk may be a policy that nobody put in force yet, so they are
 /// not asked.
 fn last_policy(state: &StateDir) -> Result<Option<Policy>, StartError> {
-    let Some(last) = state.load_last_good() else { return Ok(None) };
+    let Some(last) = state.load_last_good()? else { return Ok(None) };
     let sources = last.files.into_iter().map(|file| Source { name: file.name, text: file.text }).collect();
     Ok(Some(Written::read(sources).map_err(StartError::Policy)?.policy))
 }
@@ -131,7 +137,7 @@ fn last_policy(state: &StateDir) -> Result<Option<Policy>, StartError> {
 /// A policy compiled, with the numbers that are kept.
 fn anew(policy: Policy, state: &StateDir, bpffs: &Path, machine: &Machine) -> Result<Ready, StartError> {
     let (registry, quarantine) = (state.load_registry(false)?, state.load_quarantine()?);
-    let sizes: Sizes = rehearse(&policy, machine, &registry, &quarantine)?;
+    let sizes: Sizes = rehearse(&policy, machine, &registry, &quarantine, compiled)?;
     let mut datapath = Datapath::open(bpffs, &sizes)?;
     let facts = gather(&mut datapath, machine, &policy, &quarantine);
     let judged = compiled(&policy, &facts, &registry).map_err(StartError::Policy)?;

@@ -10,13 +10,31 @@ use segd_common::reason::{Reason, Verdict};
 use super::judge::{Judged, Written, compiled};
 use super::refusal::Refusal;
 use super::writer::{Core, gather, keep_image};
-use crate::api::types::{Applied, ApplyRequest, PendingView, PolicyText};
+use crate::api::types::{Amiss, Applied, ApplyRequest, CallerConnection, PendingView, PolicyText};
 use crate::compile::{Answer, Facts, InterfaceFact, Question, names_interface};
 use crate::history::Who;
-use crate::policy::{Service, Zone};
-use crate::state::file;
+use crate::policy::{Policy, Service, Zone};
+use crate::state::file::Prepared;
 use crate::state::pending::{Marker, beside};
 
+/// What holds again after a trial.
+pub(super) struct ComesBack {
+    pub(super) judged: Judged,
+    /// What it was compiled for.
+    pub(super) facts: Facts,
+    /// When, in jiffies.
+    pub(super) deadline: u64,
+}
+
+/// What the end of a trial could not do with the files.
+pub(super) struct Owed {
+    /// What has to be put back, if something has; and then the marker has to go.
+    back: Option<Marker>,
+    why: String,
+}
+
+/// Mode of a file that is new.
+const FILE_MODE: u32 = 0o644;
 /// The longest trial: longer than that nobody remembers it.
 const LONGEST_SECS: u32 = 24 * 60 * 60;
 
@@ -70,7 +88,17 @@ impl Core {
             let mend = format!("give --confirm something from 1s to {}h", LONGEST_SECS / 3600);
             return Err(Refusal::bad(format!("{secs} seconds are no time to confirm in"), mend));
         }
+        self.pay_owed();
         let marker = self.marker(secs)?;
+        let (rest, force) = (written.sources.get(1..), self.force.written.sources.get(1..));
+        if rest != force {
+            return Err(Refusal::Changed {
+                detail:
+                    "a trial takes one zone file back, and the drop-ins on the disk are not what is in force either"
+                        .to_owned(),
+                mend: "segctl reload puts them in force; then try the zone file out".to_owned(),
+            });
+        }
         let clock = self.kernel.clock();
         let deadline = clock.jiffies + u64::from(secs) * u64::from(clock.hz);
         self.state.save_pending(&marker)?;
@@ -86,7 +114,7 @@ impl Core {
         let outcome = self.put_in_force(written, install);
         match (&outcome, &mut self.pending) {
             (Ok(_), Some(pending)) => pending.published = Instant::now(),
-            _ => self.forget_pending(),
+            _ => self.end_trial(None),
         }
         outcome
     }
@@ -105,11 +133,16 @@ impl Core {
         Ok(Marker { config: self.config.clone(), text, confirm_by })
     }
 
-    /// The policy that comes back, compiled for the machine as it is now.
-    pub(super) fn fallback(&mut self, beside: &Judged) -> Result<Option<(Judged, u64)>, Refusal> {
+    /// The policy that comes back after a trial, compiled for the machine as it is now. Whoever asks is cut off neither by
+    /// `beside` nor by what comes back.
+    pub(super) fn comes_back_after(&mut self, beside: &Judged, facts: &Facts) -> Result<Option<ComesBack>, Refusal> {
+        self.keeps_caller(beside, facts)?;
         let Some(Pending { old, deadline, .. }) = &self.pending else { return Ok(None) };
         let facts = gather(self.kernel.as_mut(), &self.machine, &old.policy, &self.quarantine);
-        Ok(Some((compiled(&old.policy, &facts, &beside.registry)?, *deadline)))
+        let judged = compiled(&old.policy, &facts, &beside.registry)?;
+        let comes_back = ComesBack { judged, facts, deadline: *deadline };
+        self.is_kept_later(&comes_back, &old.policy)?;
+        Ok(Some(comes_back))
     }
 
     /// Keeps what is on trial. The caller's connection has to be younger than the trial.
@@ -122,10 +155,15 @@ impl Core {
             let detail = "this connection was opened before the policy was applied, and proves nothing";
             return Err(Refusal::bad(detail, "confirm over a new connection"));
         }
-        let old = marker.text.clone();
+        // Whatever can fail comes before the kernel forgets the way back.
+        let previous = Prepared::new(&beside(&self.config, "previous"), marker.text.as_bytes(), FILE_MODE)?;
         self.kernel.confirm().map_err(|error| Refusal::Failed(error.to_string()))?;
-        file::replace(&beside(&self.config, "previous"), old.as_bytes(), 0o644)?;
-        self.forget_pending();
+        self.end_trial(None);
+        if let Err(error) = previous.commit() {
+            tracing::error!("the policy is confirmed, and the one before it was not kept: {error}");
+            let mend = "segctl rollback can't go back to it; nothing else is lost".to_owned();
+            self.troubles.push((format!("the zone file before the trial was not kept: {error}"), mend));
+        }
         self.keep_last_good();
         let policy = &self.force.written.policy;
         match compiled(policy, &self.force.facts, &self.registry) {
@@ -159,16 +197,7 @@ impl Core {
         self.force.written = pending.old;
         self.force.applied = pending.old_applied;
         self.troubles.clear();
-        let restored = pending.marker.restore();
-        match &restored {
-            Ok(()) => self.forget_pending(),
-            Err(error) => {
-                // The marker stays: the next start tries again.
-                tracing::error!("the old zone file could not be put back: {error}");
-                let mend = format!("mend that, put {}.previous in its place, and reload", self.config.display());
-                self.troubles.push((format!("the old zone file could not be put back: {error}"), mend));
-            }
-        }
+        self.end_trial(Some(pending.marker));
         self.republish();
         self.guard_interfaces();
         self.keep_last_good();
@@ -211,13 +240,35 @@ impl Core {
         ));
     }
 
-    fn forget_pending(&mut self) {
+    /// The trial is over: `back` is the file that has to be put back, if one has. As long as the marker stands, the next start
+    /// would go back to the file before the trial.
+    pub(super) fn end_trial(&mut self, back: Option<Marker>) {
         self.pending = None;
-        if let Err(error) = self.state.clear_pending() {
-            tracing::error!("{error}; the next start would take the policy back");
-            let mend = "mend that, then reload: a restart of segd would put the old zone file back".to_owned();
-            self.troubles.push((format!("the marker of the trial could not be removed: {error}"), mend));
+        let done = back.as_ref().map_or(Ok(()), Marker::restore).and_then(|()| self.state.clear_pending());
+        self.owed = done.err().map(|error| Owed { back, why: error.to_string() });
+        if let Some(Owed { why, .. }) = &self.owed {
+            tracing::error!("a trial is over, and its files could not be put in order: {why}");
         }
+    }
+
+    /// Tries again what the end of a trial could not do with the files.
+    pub(super) fn pay_owed(&mut self) {
+        if let Some(Owed { back, .. }) = self.owed.take() {
+            self.end_trial(back);
+        }
+    }
+
+    /// What is still owed.
+    pub(super) fn owed_amiss(&self) -> Option<Amiss> {
+        let Owed { back, why } = self.owed.as_ref()?;
+        let what = if back.is_some() {
+            format!("a trial is over, and the zone file before it could not be put back: {why}")
+        } else {
+            format!("a trial is over, and its marker could not be removed: {why}")
+        };
+        let mend = "mend that; it is tried again every few seconds, and a start goes back to the file before the trial"
+            .to_owned();
+        Some(Amiss { what, mend })
     }
 
     fn applied(&self) -> Applied {
@@ -248,31 +299,52 @@ impl Core {
     }
 
     /// A change that cuts its caller off is refused, for the caller could not take it back.
-    pub(super) fn keeps_caller(&self, judged: &Judged, facts: &Facts) -> Result<(), Refusal> {
-        let Some(caller) = self.caller else { return Ok(()) };
-        let question = Question { src: caller.src, dst: caller.dst, service: Service::Tcp(caller.port, caller.port) };
-        let denied = Verdict::Deny;
-        let (before, after) = (self.answer(&question)?, judged.image.answer(&question, facts.clock.jiffies));
-        if before.verdict == denied {
-            return Ok(());
-        }
-        let reason = if after.verdict == denied {
-            after.reason
+    fn keeps_caller(&self, judged: &Judged, facts: &Facts) -> Result<(), Refusal> {
+        let Some((caller, before)) = self.caller_let_in()? else { return Ok(()) };
+        let after = judged.image.answer(&asked_by(caller), facts.clock.jiffies);
+        if after.verdict == Verdict::Deny {
+            Err(cuts(caller, after.reason, ""))
         } else if self.is_seen_no_more(&before, &after, judged, facts) {
-            Reason::SpoofedSource
+            Err(cuts(caller, Reason::SpoofedSource, ""))
         } else {
-            return Ok(());
-        };
-        Err(Refusal::CutsCaller {
-            detail: format!(
-                "this would cut your own connection: {} to {} tcp/{} would be denied ({})",
-                caller.src,
-                caller.dst,
-                caller.port,
-                reason.name()
-            ),
-            mend: "add a rule or a failsafe for it; or insist with --force (by API: without the header), segctl apply best together with --confirm 60s"
-                .to_owned(),
-        })
+            Ok(())
+        }
+    }
+
+    /// What comes back after a trial may let the caller in no more: that is what trials are for. But all that changes
+    /// meanwhile is who is cut off, and zones may hold others then than now.
+    fn is_kept_later(&self, comes_back: &ComesBack, policy: &Policy) -> Result<(), Refusal> {
+        let Some((caller, _)) = self.caller_let_in()? else { return Ok(()) };
+        let ComesBack { judged, facts, .. } = comes_back;
+        let cut_off =
+            |judged: &Judged| judged.image.answer(&asked_by(caller), facts.clock.jiffies).reason == Reason::Quarantined;
+        // Who would be cut off by what is so already is not cut off by this.
+        let already = Facts { cuts: self.force.facts.cuts.clone(), ..facts.clone() };
+        if cut_off(judged) && !cut_off(&compiled(policy, &already, &judged.registry)?) {
+            return Err(cuts(caller, Reason::Quarantined, " once the policy before the trial is back"));
+        }
+        Ok(())
+    }
+
+    /// The caller's connection and why it is let in now, if it is.
+    fn caller_let_in(&self) -> Result<Option<(&CallerConnection, Answer)>, Refusal> {
+        let Some(caller) = &self.caller else { return Ok(None) };
+        let answer = self.answer(&asked_by(caller))?;
+        Ok(Some((caller, answer)).filter(|_| answer.verdict != Verdict::Deny))
+    }
+}
+
+const fn asked_by(caller: &CallerConnection) -> Question {
+    let CallerConnection { src, dst, port } = *caller;
+    Question { src, dst, service: Service::Tcp(port, port) }
+}
+
+fn cuts(caller: &CallerConnection, reason: Reason, when: &str) -> Refusal {
+    let CallerConnection { src, dst, port } = caller;
+    let reason = reason.name();
+    Refusal::CutsCaller {
+        detail: format!("this would cut your own connection{when}: {src} to {dst} tcp/{port} would be denied ({reason})"),
+        mend: "add a rule or a failsafe for it; or insist with --force (by API: without the header), segctl apply best together with --confirm 60s"
+            .to_owned(),
     }
 }

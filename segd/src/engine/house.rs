@@ -138,7 +138,7 @@ impl Kernel for PaperKernel {
         Ok(())
     }
 
-    fn pin_again(&mut self) -> Result<Vec<PathBuf>, DatapathError> {
+    fn mend(&mut self) -> Result<Vec<PathBuf>, DatapathError> {
         Ok(Vec::new())
     }
 
@@ -253,6 +253,7 @@ impl House {
             state,
             registry: Registry::default(),
             quarantine: Quarantine::default(),
+            last: None,
             kernel: Box::new(paper.clone()),
             machine,
         };

@@ -51,10 +51,21 @@ impl Written {
 
 /// Compiles `policy` for `facts` and runs its tests.
 pub(super) fn judge(policy: &Policy, facts: &Facts, registry: &Registry) -> Result<Judged, Refusal> {
+    let (judged, failed) = judge_known(policy, facts, registry)?;
+    if failed.is_empty() { Ok(judged) } else { Err(Refusal::Tests(failed)) }
+}
+
+/// The same for a policy that was in force before: which of its tests fail by now is told, and stops nothing. Rules expire, and a
+/// clock may be wrong at boot.
+pub(super) fn judge_known(
+    policy: &Policy,
+    facts: &Facts,
+    registry: &Registry,
+) -> Result<(Judged, Vec<TestView>), Refusal> {
     let (image, registry, tests) = compile_and_test(policy, facts, registry)?;
     let ran = tests.len();
-    let failed: Vec<TestView> = tests.into_iter().filter(|test| !test.passed).collect();
-    if failed.is_empty() { Ok(Judged::new(policy, image, registry, ran)) } else { Err(Refusal::Tests(failed)) }
+    let failed = tests.into_iter().filter(|test| !test.passed).collect();
+    Ok((Judged::new(policy, image, registry, ran), failed))
 }
 
 /// Compiles `policy` for `facts` without asking its tests: it was good, and only the machine changed.

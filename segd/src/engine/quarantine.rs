@@ -1,6 +1,7 @@
 //! Cutting somebody off, and letting them back: answered when the kernel does it, with a frame as proof.
 
 use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
@@ -14,6 +15,48 @@ use crate::config::{LONGEST, says_something};
 use crate::history::Who;
 use crate::policy::ZoneName;
 use crate::state::quarantine::{Quarantine, whom};
+use crate::state::{FileError, StateDir};
+
+/// Those whose time was over by a clock that may have been wrong, as one is that comes up years ahead.
+pub(super) struct LetBack {
+    entries: Quarantine,
+    /// When the list last changed.
+    since: Instant,
+}
+
+/// Whoever sets a clock right does it sooner.
+const CLOCK_IS_RIGHT: Duration = Duration::from_hours(24);
+
+impl LetBack {
+    pub(super) fn load(state: &StateDir) -> Self {
+        let entries = state.load_let_back().inspect_err(|error| tracing::warn!("{error}")).unwrap_or_default();
+        Self { entries, since: Instant::now() }
+    }
+
+    fn keep(&mut self, state: &StateDir, entries: Quarantine) -> Result<(), FileError> {
+        if entries != self.entries {
+            state.save_let_back(&entries)?;
+            self.entries = entries;
+        }
+        self.since = Instant::now();
+        Ok(())
+    }
+
+    /// Forgets them once the clock was believed for a day.
+    fn forget_old(&mut self, state: &StateDir) {
+        if !self.entries.0.is_empty()
+            && self.since.elapsed() > CLOCK_IS_RIGHT
+            && let Err(error) = self.keep(state, Quarantine::default())
+        {
+            tracing::warn!("{error}");
+        }
+    }
+
+    /// Somebody has decided about them.
+    fn without(&mut self, state: &StateDir, meant: &Whom) -> Result<(), FileError> {
+        self.keep(state, self.entries.without(meant))
+    }
+}
 
 impl Core {
     /// Cuts somebody off. Twice is once: the later reason and end hold.
@@ -28,6 +71,7 @@ impl Core {
             return Err(Refusal::bad("it would have ended already", "give an end that is still to come, such as 4h"));
         }
         let meant = self.cuttable(target)?;
+        self.let_back.without(&self.state, &meant)?;
         let before = self.quarantine.find(&meant).cloned();
         let mut next = self.quarantine.without(&meant);
         let since = before.as_ref().map_or(now, |entry| entry.since);
@@ -53,6 +97,7 @@ impl Core {
     /// Lets somebody back. Whoever is not cut off is let back already.
     pub(super) fn release(&mut self, target: &str) -> Result<QuarantineReport, Refusal> {
         let meant = self.known(target)?;
+        self.let_back.without(&self.state, &meant)?;
         let before = self.quarantine.find(&meant).is_some();
         if before {
             self.put_quarantine(self.quarantine.without(&meant))?;
@@ -73,21 +118,50 @@ impl Core {
         })
     }
 
-    /// Forgets those whose time is over. The kernel has let them back by itself.
+    /// Takes those off the list whose time is over; the kernel has let them back by itself. Those for whom it was over only by a
+    /// clock that was wrong are cut off again.
     pub(super) fn let_back(&mut self) {
-        let (over, rest) = self.quarantine.split(Timestamp::now());
-        if over.is_empty() {
+        let now = Timestamp::now();
+        let (over, rest) = self.quarantine.split(now);
+        let (let_back, anew) = self.let_back.entries.split(now);
+        if over.is_empty() && anew.0.is_empty() {
+            self.let_back.forget_old(&self.state);
             return;
         }
-        if let Err(refusal) = self.put_quarantine(rest) {
+        if let Err(refusal) = self.exchange(&over, rest, &let_back, &anew) {
             tracing::error!("the quarantines that are over could not be taken off the list: {refusal}");
             return;
         }
+        let daemon = Who::daemon();
         for entry in over {
             tracing::info!("{} is no longer cut off: its time is over", entry.target);
             let before = serde_json::to_value(&entry).ok();
-            self.note(&Who::daemon(), "release", &entry.target, Some("its time is over"), (before, None));
+            self.note(&daemon, "release", &entry.target, Some("its time is over"), (before, None));
         }
+        for entry in anew.0 {
+            let reason = "the clock was wrong: its time is not over";
+            tracing::warn!("{} is cut off again; {reason}", entry.target);
+            let after = serde_json::to_value(&entry).ok();
+            self.note(&daemon, "quarantine", &entry.target, Some(reason), (None, after));
+        }
+    }
+
+    /// Whoever changes lists is on both of them in between, so that a daemon which dies there forgets nobody.
+    fn exchange(
+        &mut self,
+        over: &[QuarantineView],
+        rest: Quarantine,
+        let_back: &[QuarantineView],
+        anew: &Quarantine,
+    ) -> Result<(), Refusal> {
+        let (mut cut, gone) = (rest, Quarantine([let_back, over].concat()));
+        self.let_back.keep(&self.state, Quarantine([gone.0.as_slice(), &anew.0].concat()))?;
+        for entry in &anew.0 {
+            cut = whom(&entry.target).map_or(cut.clone(), |meant| cut.without(&meant));
+            cut.0.push(entry.clone());
+        }
+        self.put_quarantine(cut)?;
+        Ok(self.let_back.keep(&self.state, gone)?)
     }
 
     /// Keeps and publishes; if the kernel can't have it, it is not kept either. What cuts its caller never gets to the disk: the
@@ -96,10 +170,10 @@ impl Core {
         let before = std::mem::replace(&mut self.quarantine, next);
         let mut kept = false;
         let outcome = self.compiled_again().and_then(|(judged, facts, policy)| {
-            self.keeps_caller(&judged, &facts)?;
+            let comes_back = self.comes_back_after(&judged, &facts)?;
             self.state.save_quarantine(&self.quarantine)?;
             kept = true;
-            self.publish(judged, facts, &policy)
+            self.publish_with(judged, comes_back, facts, &policy)
         });
         if outcome.is_err() {
             self.quarantine = before;
@@ -176,5 +250,54 @@ impl Core {
                 .into_iter()
                 .find(|address| !special(*address) && !self.machine.addresses.contains(address)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+    use crate::api::types::HistoryQuery;
+    use crate::engine::house::House;
+
+    #[test]
+    fn whose_time_was_over_by_a_wrong_clock_is_cut_off_again() {
+        let house = House::new();
+        let passes = || house.passes("10.30.0.9", "10.20.0.1", "tcp/5432");
+        let cut = |until: Option<Timestamp>| {
+            let request = QuarantineRequest { target: "10.30.0.9".into(), until, reason: "A worm".into() };
+            house.admin().quarantine(&request).value.unwrap();
+        };
+        let soon = || Timestamp::now() + Duration::from_millis(300);
+        let wait = || thread::sleep(Duration::from_millis(400));
+        cut(Some(soon()));
+        assert!(!passes());
+        wait();
+        house.engine.tick();
+        assert!(passes() && house.engine.quarantined().value.is_empty());
+        let state = StateDir::open(&house.dir.path().join("state")).unwrap();
+        assert_eq!(state.load_quarantine().unwrap().0.len(), 0);
+        // By the clock that is right now it would have been tomorrow.
+        let tomorrow = Timestamp::now() + Duration::from_hours(24);
+        house.engine.core().let_back.entries.0[0].until = Some(tomorrow);
+        house.engine.tick();
+        assert!(!passes());
+        assert_eq!(house.engine.quarantined().value[0].until, Some(tomorrow));
+        assert_eq!(state.load_quarantine().unwrap().0.len(), 1);
+        assert_eq!(state.load_let_back().unwrap().0.len(), 0);
+        let verbs: Vec<String> =
+            house.engine.history(&HistoryQuery::default()).unwrap().into_iter().map(|entry| entry.verb).collect();
+        assert_eq!(verbs, ["start", "quarantine", "release", "quarantine"]);
+        // Whoever is let back by somebody stays so.
+        house.admin().release("10.30.0.9", None).value.unwrap();
+        cut(Some(soon()));
+        wait();
+        house.engine.tick();
+        assert_eq!(state.load_let_back().unwrap().0.len(), 1, "over a restart as well");
+        house.admin().release("10.30.0.9", None).value.unwrap();
+        assert_eq!(state.load_let_back().unwrap().0.len(), 0);
+        house.engine.tick();
+        assert!(passes());
     }
 }

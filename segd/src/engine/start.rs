@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use super::Engine;
 use super::first_boot::FirstBoot;
 use super::guarding::Machine;
-use super::judge::{Written, judge};
+use super::judge::{Judged, Written, compiled, judge};
 use super::names::Names;
 use super::refusal::Refusal;
 use super::writer::{Core, Parts};
@@ -25,7 +25,7 @@ use crate::seen::{Seen, Told};
 use crate::state::file;
 use crate::state::lock::{Lock, LockError};
 use crate::state::quarantine::Quarantine;
-use crate::state::{StateDir, StateError};
+use crate::state::{LastGood, StateDir, StateError};
 
 /// Where one instance lives.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -166,14 +166,23 @@ impl Engine {
         }
         let registry = state.load_registry(is_pinned(&folders.bpffs))?;
         let quarantine = state.load_quarantine()?;
-        let sizes = rehearse(&written.policy, &machine, &registry, &quarantine)?;
+        let last = last_good(&state);
+        let judge = if last.as_ref().is_some_and(|last| last.digest == written.digest) { compiled } else { judge };
+        let sizes = rehearse(&written.policy, &machine, &registry, &quarantine, judge)?;
         let mut datapath = Datapath::open(&folders.bpffs, &sizes)?;
         let adopted = datapath.adopted();
         let events = datapath.events()?;
         let names = Names { registry: registry.clone(), ..Names::default() };
         let seen = Seen::open(state.path(), &Told::of(&datapath.counters()?, &names));
-        let parts =
-            Parts { config: folders.config.clone(), state, registry, quarantine, kernel: Box::new(datapath), machine };
+        let parts = Parts {
+            config: folders.config.clone(),
+            state,
+            registry,
+            quarantine,
+            last,
+            kernel: Box::new(datapath),
+            machine,
+        };
         let mut core = Core::start(parts, written).map_err(StartError::Failed)?;
         core.first_boot = first_boot;
         if taken_back {
@@ -186,12 +195,13 @@ impl Engine {
     }
 }
 
-/// Compiles and tests the policy before the kernel is touched, and finds out how much room it needs there.
+/// Compiles the policy before the kernel is touched, tests it if `judge` does, and finds out how much room it needs there.
 pub(super) fn rehearse(
     policy: &Policy,
     machine: &Machine,
     registry: &Registry,
     quarantine: &Quarantine,
+    judge: fn(&Policy, &Facts, &Registry) -> Result<Judged, Refusal>,
 ) -> Result<Sizes, StartError> {
     let fact = |(slot, link): (u16, &crate::interfaces::Link)| InterfaceFact {
         name: link.name.clone(),
@@ -209,6 +219,11 @@ pub(super) fn rehearse(
         clock: Clock::detached(Timestamp::now()),
     };
     judge(policy, &facts, registry).map(|judged| judged.sizes).map_err(StartError::Policy)
+}
+
+/// The policy that was last in force. The files on the disk are what counts here: one that can't be read is as good as none.
+fn last_good(state: &StateDir) -> Option<LastGood> {
+    state.load_last_good().inspect_err(|error| tracing::warn!("{error}")).ok().flatten()
 }
 
 /// What an unload did.
@@ -268,9 +283,9 @@ pub(super) fn on_bpffs(folder: &Path) -> Result<(), StartError> {
     if kind.f_type.to_ne_bytes() == BPF_FS_MAGIC { Ok(()) } else { Err(StartError::NoBpffs(folder.to_owned())) }
 }
 
-/// Whether something is in force there. A set that was being made when its daemon ended never was.
+/// Whether something is in force there.
 pub(super) fn is_pinned(bpffs: &Path) -> bool {
-    let in_force = |entry: fs::DirEntry| !Datapath::is_unfinished(&entry.file_name());
+    let in_force = |entry: fs::DirEntry| Datapath::is_in_force(&entry.file_name());
     fs::read_dir(bpffs).is_ok_and(|entries| entries.flatten().any(in_force))
 }
 
@@ -301,4 +316,25 @@ pub(super) fn may_start() -> Result<(), StartError> {
     let missing: Vec<&str> =
         CAPABILITIES.iter().filter(|(bit, _)| effective >> bit & 1 == 0).map(|(_, name)| *name).collect();
     if missing.is_empty() { Ok(()) } else { Err(StartError::NotPermitted(missing.join(" and "))) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_may_be_in_force_is_taken_for_it() {
+        let pinned = |name: &str| {
+            let bpffs = tempfile::tempdir().unwrap();
+            fs::create_dir(bpffs.path().join(name)).unwrap();
+            is_pinned(bpffs.path())
+        };
+        for ours in ["maps_7", "maps_7_old", "links", "filters"] {
+            assert!(pinned(ours), "{ours}");
+        }
+        for other in ["maps_7_next", "maps_7_before", "called_0123456789abcdef", "maps.debug", "progs.debug", "tc"] {
+            assert!(!pinned(other), "{other}");
+        }
+        assert!(!is_pinned(Path::new("/nowhere")));
+    }
 }

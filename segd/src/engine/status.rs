@@ -33,22 +33,23 @@ impl Core {
             let told = truth.get(ifindex);
             let decided = guarded.decision.as_ref();
             let absent = || "the kernel has no program of ours on it".to_owned();
-            let detail = match (&guarded.fault, told) {
-                (Some(fault), _) => Some(fault.clone()),
+            let (enforced, detail) = match (&guarded.fault, told) {
+                (Some(fault), _) => (false, Some(fault.clone())),
                 (None, _) if !guarded.covered_by.is_empty() => {
                     let open = guarded.covered_by.iter().find(|below| !self.guards.holds(**below, &in_place));
-                    open.map(|below| format!("it lies upon {}, which is not enforced", self.guards.name(*below)))
+                    let why = |below| format!("it lies upon {}, which is not enforced", self.guards.name(below));
+                    (open.is_none(), open.copied().map(why))
                 }
-                (None, Some(told)) if told.enforced => None,
-                (None, Some(told)) => Some(told.detail.clone().unwrap_or_else(absent)),
-                (None, None) => Some(absent()),
+                (None, Some(told)) if told.enforced => (true, told.detail.clone()),
+                (None, Some(told)) => (false, Some(told.detail.clone().unwrap_or_else(absent))),
+                (None, None) => (false, Some(absent())),
             };
             Guarding {
                 ifindex: *ifindex,
                 name: guarded.name.clone(),
                 hook: told.map(|told| told.hook).or(decided.map(|decision| decision.hook)).unwrap_or(Hook::Tc),
                 attachment: told.map(|told| told.attachment).unwrap_or_default(),
-                enforced: detail.is_none(),
+                enforced,
                 why: decided.map(|decision| decision.why.clone()),
                 detail,
                 forward: guarded.forward.clone(),
@@ -90,11 +91,20 @@ impl Core {
                 mend: "compare `interfaces:` of the zone file with `ip link`".to_owned(),
             });
         }
-        for Guarding { name, hook, detail, .. } in guarded.into_iter().filter(|guarded| !guarded.enforced) {
-            amiss.push(Amiss {
-                what: format!("interface {name} is not enforced ({hook}): {}", detail.unwrap_or_default()),
-                mend: format!("see what else uses the hook (`bpftool net show dev {name}`), then restart segd"),
-            });
+        for Guarding { name, hook, detail, enforced, .. } in guarded {
+            match detail {
+                None if enforced => {}
+                Some(detail) if enforced => amiss.push(Amiss {
+                    what: format!("interface {name}: {detail}"),
+                    mend: "look at the daemon's log and mend what it names, without restarting segd before; it is tried again \
+                           every few seconds"
+                        .to_owned(),
+                }),
+                detail => amiss.push(Amiss {
+                    what: format!("interface {name} is not enforced ({hook}): {}", detail.unwrap_or_default()),
+                    mend: format!("see what else uses the hook (`bpftool net show dev {name}`), then restart segd"),
+                }),
+            }
         }
         amiss
     }
@@ -112,6 +122,7 @@ impl Core {
         let tables = tables(self.kernel.occupancy());
         amiss.extend(self.troubles.iter().map(|(what, mend)| Amiss { what: what.clone(), mend: mend.clone() }));
         amiss.extend(tables.iter().filter_map(nearly_full));
+        amiss.extend(self.owed_amiss());
         amiss.extend(self.fallback_amiss());
         amiss.extend(Self::seen_amiss(seen));
         amiss.extend(self.missing_interfaces());

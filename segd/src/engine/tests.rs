@@ -321,7 +321,7 @@ fn numbers_and_the_last_good_policy_are_kept() {
     let state = StateDir::open(&house.dir.path().join("state")).unwrap();
     let registry = state.load_registry(true).unwrap();
     assert!(registry.zone_id("dev").is_some() && registry.rule_number("dev-reads-ledger").is_some());
-    let last = state.load_last_good().unwrap();
+    let last = state.load_last_good().unwrap().unwrap();
     assert_eq!((last.generation, last.files[0].text.as_str()), (1, ZONES));
     assert_eq!(last.digest, house.engine.policy().etag);
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::Refusal;
 use super::house::{House, ZONES};
-use crate::api::types::{Applied, ApplyRequest, CallerConnection, HistoryQuery};
+use crate::api::types::{Applied, ApplyRequest, CallerConnection, HistoryQuery, QuarantineRequest};
 use crate::state::StateDir;
 
 fn web() -> String {
@@ -114,4 +114,99 @@ fn who_would_be_seen_by_the_wrong_interface_is_told_too_but_for_the_failsafe() {
     assert!(matches!(&refused, Refusal::CutsCaller { detail, .. } if detail.contains("spoofed-source")), "{refused}");
     let failsafe = format!("{}failsafe: {{ from: [10.30.0.0/24], services: [tcp/5432] }}\n", at("nowhere0"));
     apply(failsafe).unwrap();
+}
+
+#[test]
+fn who_would_be_cut_off_once_a_trial_is_over_is_told_while_it_runs() {
+    let house = House::new();
+    let caller = CallerConnection { src: "10.30.0.9".parse().unwrap(), dst: "10.20.0.1".parse().unwrap(), port: 5432 };
+    // On trial they are one of staff, whom the rule lets in as well.
+    let staff = ZONES
+        .replace("  admin:", "  staff: { networks: [10.30.0.8/29] }\n  admin:")
+        .replace("from: dev", "from: [dev, staff]");
+    let request =
+        ApplyRequest { name: "new.yaml".into(), text: staff, confirm_secs: Some(60), ..ApplyRequest::default() };
+    house.admin().over(Some(caller)).apply(&request, None).value.unwrap();
+    let cut = |target: &str| QuarantineRequest { target: target.into(), until: None, reason: "A worm".into() };
+    let refused = house.admin().over(Some(caller)).quarantine(&cut("dev")).value.unwrap_err();
+    let told = "once the policy before the trial is back";
+    assert!(matches!(&refused, Refusal::CutsCaller { detail, .. } if detail.contains(told)), "{refused}");
+    let refused = house.admin().over(Some(caller)).quarantine(&cut("staff")).value.unwrap_err();
+    assert!(matches!(&refused, Refusal::CutsCaller { detail, .. } if !detail.contains(told)), "{refused}");
+    assert!(house.engine.quarantined().value.is_empty(), "nothing was kept");
+    house.admin().over(Some(caller)).quarantine(&cut("admin")).value.unwrap();
+    house.admin().quarantine(&cut("dev")).value.unwrap();
+    // By now that is so whatever else they do.
+    house.admin().over(Some(caller)).quarantine(&cut("ledger")).value.unwrap_err();
+    house.admin().over(Some(caller)).release("admin", None).value.unwrap();
+}
+
+/// What status says is amiss.
+fn amiss(house: &House) -> String {
+    let amiss = house.engine.status().value.amiss.into_iter();
+    amiss.map(|amiss| amiss.what).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn a_file_that_cannot_be_put_back_is_put_back_once_it_can() {
+    let house = House::new();
+    // A folder where what was refused is to be kept makes it fail.
+    let in_the_way = house.dir.path().join("zones.yaml.unconfirmed");
+    fs::create_dir(&in_the_way).unwrap();
+    tried(&house, 60);
+    house.admin().rollback(None).value.unwrap();
+    assert!(!house.passes("10.30.0.9", "10.20.0.1", "tcp/80"), "the kernel is back all the same");
+    assert!(amiss(&house).contains("could not be put back"), "{}", amiss(&house));
+    assert!(marker(&house), "a start would put it back");
+    house.engine.tick();
+    assert!(marker(&house));
+    fs::remove_dir(&in_the_way).unwrap();
+    house.engine.tick();
+    assert_eq!(fs::read_to_string(house.config()).unwrap(), ZONES);
+    assert_eq!(fs::read_to_string(&in_the_way).unwrap(), web());
+    assert!(!marker(&house));
+    assert!(!amiss(&house).contains("could not"), "{}", amiss(&house));
+}
+
+#[test]
+fn a_trial_that_left_its_marker_takes_no_later_policy_back() {
+    let house = House::new();
+    let in_the_way = house.dir.path().join("zones.yaml.unconfirmed");
+    fs::create_dir(&in_the_way).unwrap();
+    tried(&house, 60);
+    house.admin().rollback(None).value.unwrap();
+    assert!(marker(&house));
+    let later = ZONES.replace("[tcp/5432]", "[tcp/5432, tcp/443]");
+    let request = ApplyRequest { name: "later.yaml".into(), text: later.clone(), ..ApplyRequest::default() };
+    house.admin().apply(&request, None).value.unwrap();
+    assert!(!marker(&house), "the next start takes nothing back");
+    fs::remove_dir(&in_the_way).unwrap();
+    house.engine.tick();
+    assert_eq!(fs::read_to_string(house.config()).unwrap(), later);
+}
+
+#[test]
+fn a_confirmation_that_cannot_keep_the_old_file_confirms_nothing() {
+    let house = House::new();
+    // Nothing can be written beside this one.
+    std::os::unix::fs::symlink("/proc/version", house.dir.path().join("zones.yaml.previous")).unwrap();
+    tried(&house, 1);
+    let refused = house.admin().confirm(Instant::now(), None).value.unwrap_err();
+    assert!(matches!(refused, Refusal::Failed(_)), "{refused}");
+    assert!(house.passes("10.30.0.9", "10.20.0.1", "tcp/80"), "the trial goes on");
+    thread::sleep(Duration::from_millis(1100));
+    assert!(!house.passes("10.30.0.9", "10.20.0.1", "tcp/80"), "and ends in time");
+}
+
+#[test]
+fn a_trial_takes_no_dropins_along_that_it_could_not_take_back() {
+    let house = House::new();
+    fs::create_dir(house.dir.path().join("zones.d")).unwrap();
+    let dropin = "rules:\n  - { id: more, from: dev, to: ledger, services: [tcp/22], reason: More, approved_by: x@example.com }\n";
+    fs::write(house.dir.path().join("zones.d/20-more.yaml"), dropin).unwrap();
+    let refused = house.admin().apply(&trial(60), None).value.unwrap_err();
+    assert!(matches!(&refused, Refusal::Changed { detail, .. } if detail.contains("drop-ins")), "{refused}");
+    assert_eq!((house.generation(), marker(&house)), (1, false));
+    house.admin().reload().value.unwrap();
+    tried(&house, 60);
 }

@@ -5,14 +5,15 @@ use std::path::PathBuf;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::confirm::Pending;
+use super::confirm::{ComesBack, Owed, Pending};
 use super::first_boot::FirstBoot;
 use super::guarding::{Guards, Machine, Wishes};
-use super::judge::{Judged, Written, judge};
+use super::judge::{Judged, Written, judge, judge_known};
 use super::kernel::Kernel;
 use super::names::Names;
+use super::quarantine::LetBack;
 use super::refusal::{Refusal, fault_views};
-use crate::api::types::{Applied, CallerConnection, PolicyText};
+use crate::api::types::{Applied, CallerConnection, PolicyText, TestView};
 use crate::compile::{Clock, Facts, Image, InterfaceFact, Registry};
 use crate::config::{Source, read_sources};
 use crate::datapath::{Datapath, Fallback, Published, Sizes};
@@ -35,6 +36,8 @@ pub(super) struct Parts {
     pub(super) state: StateDir,
     pub(super) registry: Registry,
     pub(super) quarantine: Quarantine,
+    /// The policy that was last in force.
+    pub(super) last: Option<LastGood>,
     pub(super) kernel: Box<dyn Kernel>,
     pub(super) machine: Machine,
 }
@@ -61,6 +64,9 @@ pub(super) struct Core {
     pub(super) caller: Option<CallerConnection>,
     pub(super) history: History,
     pub(super) quarantine: Quarantine,
+    pub(super) let_back: LetBack,
+    /// What the end of a trial could not do with the files yet.
+    pub(super) owed: Option<Owed>,
     /// What a boot begins with where no policy is left.
     pub(super) first_boot: FirstBoot,
     /// What went wrong since the last good apply, with its mend; shown by status.
@@ -85,11 +91,15 @@ pub(super) struct InForce {
 impl Core {
     /// Puts the first policy in force and guards the machine's interfaces.
     pub(super) fn start(parts: Parts, written: Written) -> Result<Self, Refusal> {
-        let Parts { config, state, registry, quarantine, mut kernel, machine } = parts;
+        let Parts { config, state, registry, quarantine, last, mut kernel, machine } = parts;
         let history = History::new(state.path());
-        let before = state.load_last_good().map(|last| (last.digest, last.generation));
+        let let_back = LetBack::load(&state);
         let facts = gather(kernel.as_mut(), &machine, &written.policy, &quarantine);
-        let Judged { image, registry, tests, sizes } = judge(&written.policy, &facts, &registry)?;
+        let (judged, failed) = judge_known(&written.policy, &facts, &registry)?;
+        if !failed.is_empty() && last.as_ref().is_none_or(|last| last.digest != written.digest) {
+            return Err(Refusal::Tests(failed));
+        }
+        let Judged { image, registry, tests, sizes } = judged;
         state.save_registry(&registry).map_err(|error| Refusal::Failed(error.to_string()))?;
         for link in machine.guarded(&written.policy.interfaces) {
             // Guarding it says the same again, and keeps what goes wrong with it.
@@ -99,7 +109,7 @@ impl Core {
         }
         let generation = kernel.publish(&image).map_err(|error| Refusal::Failed(error.to_string()))?;
         keep_image(&state, &written.policy, &image, &facts, sizes);
-        tracing::info!("generation {generation} is in force; {tests} of its own tests passed");
+        tracing::info!("generation {generation} is in force; {} of its own tests passed", tests - failed.len());
         let force = InForce {
             written,
             generation,
@@ -124,8 +134,10 @@ impl Core {
             caller: None,
             history,
             quarantine,
+            let_back,
+            owed: None,
             first_boot: FirstBoot::default(),
-            troubles: Vec::new(),
+            troubles: tests_that_fail(&failed).into_iter().collect(),
             misjudged: Vec::new(),
         };
         // The image is in the kernel; here it was the largest thing of all.
@@ -133,7 +145,7 @@ impl Core {
         give_back_memory();
         core.guard_interfaces();
         core.keep_last_good();
-        core.note_start(before);
+        core.note_start(last.map(|last| (last.digest, last.generation)));
         core.note_names();
         core.retire_names(Timestamp::now());
         Ok(core)
@@ -173,6 +185,10 @@ impl Core {
         self.force.written = written;
         self.force.applied = self.force.since;
         self.troubles.clear();
+        if self.pending.is_none() && self.owed.is_some() {
+            // What came back after a trial has a successor.
+            self.end_trial(None);
+        }
         self.guard_interfaces();
         let confirm_by = self.pending_view().map(|pending| pending.confirm_by);
         if confirm_by.is_none() {
@@ -184,12 +200,23 @@ impl Core {
         Ok(Applied { generation: self.force.generation, warnings, tests, confirm_by })
     }
 
-    /// The numbers are kept before the kernel counts by them.
-    pub(super) fn publish(&mut self, judged: Judged, facts: Facts, policy: &Policy) -> Result<(), Refusal> {
-        self.keeps_caller(&judged, &facts)?;
-        let fallback = self.fallback(&judged)?;
+    /// Puts it in force, unless that would cut the caller off.
+    fn publish(&mut self, judged: Judged, facts: Facts, policy: &Policy) -> Result<(), Refusal> {
+        let comes_back = self.comes_back_after(&judged, &facts)?;
+        self.publish_with(judged, comes_back, facts, policy)
+    }
+
+    /// The same once `comes_back_after` was asked. The numbers are kept before the kernel counts by them, and what the next boot
+    /// begins with is never a policy on trial.
+    pub(super) fn publish_with(
+        &mut self,
+        judged: Judged,
+        comes_back: Option<ComesBack>,
+        facts: Facts,
+        policy: &Policy,
+    ) -> Result<(), Refusal> {
         let Judged { image, mut registry, tests: _, mut sizes } = judged;
-        if let Some((old, _)) = &fallback {
+        if let Some(ComesBack { judged: old, .. }) = &comes_back {
             // One registry for both: a number means the same under either policy.
             registry = old.registry.clone();
             sizes = sizes.with(&old.sizes);
@@ -198,16 +225,20 @@ impl Core {
             self.state.save_registry(&registry).map_err(|error| Refusal::Failed(error.to_string()))?;
             self.registry = registry;
         }
-        let published = self.kernel.make_room(&sizes).and_then(|()| match &fallback {
-            Some((old, deadline)) => {
+        let published = self.kernel.make_room(&sizes).and_then(|()| match &comes_back {
+            Some(ComesBack { judged: old, deadline, .. }) => {
                 self.kernel.publish_until(&image, Fallback { image: &old.image, deadline: *deadline })
             }
             None => self.kernel.publish(&image).map(|generation| Published { generation, fallback: None }),
         });
-        if published.is_ok() && fallback.is_none() {
-            keep_image(&self.state, policy, &image, &facts, sizes);
+        match (&published, &comes_back, &self.pending) {
+            (Ok(_), Some(ComesBack { judged: old, facts, .. }), Some(pending)) => {
+                keep_image(&self.state, &pending.old.policy, &old.image, facts, sizes);
+            }
+            (Ok(_), None, _) => keep_image(&self.state, policy, &image, &facts, sizes),
+            _ => {}
         }
-        drop((image, fallback));
+        drop((image, comes_back));
         let Published { generation, fallback } = published.map_err(|error| Refusal::Failed(error.to_string()))?;
         if let (Some(pending), Some(fallback)) = (&mut self.pending, fallback) {
             pending.fallback = fallback;
@@ -281,12 +312,13 @@ impl Core {
     /// What has to be looked at now and then: a wall clock that was set, and interfaces that could not be guarded.
     pub(super) fn tick(&mut self) {
         self.settle();
+        self.pay_owed();
         self.let_back();
         if self.kernel.clock().drifted_from(&self.force.clock) {
             tracing::warn!("the wall clock was set; expiry times are published anew");
             self.republish();
         }
-        self.pin_again();
+        self.mend();
         if self.guards.amiss(self.kernel.as_ref()) {
             self.guard_interfaces();
         }
@@ -299,15 +331,15 @@ impl Core {
     }
 
     /// What is pinned lives on without a daemon. Somebody who removes pins is told, and finds them there again.
-    fn pin_again(&mut self) {
-        match self.kernel.pin_again() {
+    fn mend(&mut self) {
+        match self.kernel.mend() {
             Ok(made) if made.is_empty() => {}
             Ok(made) => tracing::error!(
                 "somebody has removed {} pins, {} among them; they are made anew. `segd unload` is the way to end enforcement",
                 made.len(),
                 made[0].display()
             ),
-            Err(error) => tracing::error!("pins that somebody has removed can't be made anew: {error}"),
+            Err(error) => tracing::error!("{error}; status says what that means, and it is tried again"),
         }
     }
 
@@ -429,4 +461,12 @@ pub(super) fn gather(kernel: &mut dyn Kernel, machine: &Machine, policy: &Policy
         now: Timestamp::now(),
         clock: kernel.clock(),
     }
+}
+
+/// A rule that has expired since, or a clock that is wrong: the policy is in force all the same.
+fn tests_that_fail(failed: &[TestView]) -> Option<(String, String)> {
+    let first = failed.first()?;
+    let what = format!("{} of the policy's own tests fail by now, the one at {} first", failed.len(), first.place);
+    tracing::warn!("{what}; it was in force before, and is again");
+    Some((what, "segctl check says what they ask; mend them, or the clock, and reload".to_owned()))
 }

@@ -80,6 +80,14 @@ pub enum StateError {
         /// What is wrong with it.
         fault: String,
     },
+    /// The text of the last policy can't be read.
+    #[error("{path} is damaged ({fault}): it is the policy that was last in force; `segd run` writes it anew")]
+    LastGood {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        fault: String,
+    },
     /// The compiled policy can't be read.
     #[error("{path} is damaged ({fault})")]
     Image {
@@ -157,10 +165,15 @@ impl StateDir {
         file::replace(&self.last_good(), &json(last), 0o600)
     }
 
-    /// The policy that was last put in force, if it was kept.
-    #[must_use]
-    pub fn load_last_good(&self) -> Option<LastGood> {
-        serde_json::from_slice(&fs::read(self.last_good()).ok()?).ok()
+    /// The policy that was last put in force, if one was.
+    pub fn load_last_good(&self) -> Result<Option<LastGood>, StateError> {
+        let path = self.last_good();
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(StateError::Read { path, source }),
+        };
+        serde_json::from_slice(&text).map(Some).map_err(|error| StateError::LastGood { path, fault: error.to_string() })
     }
 
     /// Removes what is kept. Only for when the kernel has nothing of this instance any more.
@@ -223,10 +236,12 @@ mod tests {
     fn the_last_good_policy_reads_back() {
         let dir = tempfile::tempdir().unwrap();
         let state = StateDir::open(dir.path()).unwrap();
-        assert_eq!(state.load_last_good(), None);
+        assert_eq!(state.load_last_good().unwrap(), None);
         let files = vec![PolicyText { name: "/etc/segd/zones.yaml".into(), text: "version: 1\n".into() }];
         let last = LastGood { digest: "00".into(), generation: 3, applied: Timestamp::UNIX_EPOCH, files };
         state.save_last_good(&last).unwrap();
-        assert_eq!(state.load_last_good(), Some(last));
+        assert_eq!(state.load_last_good().unwrap(), Some(last));
+        fs::write(dir.path().join("policy.json"), "{").unwrap();
+        assert!(matches!(state.load_last_good(), Err(StateError::LastGood { .. })), "damaged is not none");
     }
 }

@@ -165,9 +165,9 @@ fn image(state: &StateDir) {
 }
 
 fn last_good(state: &StateDir) {
-    let Some(last) = state.load_last_good() else { return };
+    let Ok(Some(last)) = state.load_last_good() else { return };
     state.save_last_good(&last).expect("it can be kept");
-    assert_eq!(state.load_last_good(), Some(last));
+    assert_eq!(state.load_last_good().expect("what was kept is read"), Some(last));
 }
 
 fn pending(state: &StateDir) {

@@ -10,11 +10,12 @@ use anyhow::{Context, Result, bail, ensure};
 use object::{Object, ObjectSection};
 
 /// What the lab uses of a kernel. Some are built in, depending on its age.
-const WANTED: [&str; 16] = [
+const WANTED: [&str; 17] = [
     "veth",
     "tun",
     "8021q",
     "wireguard",
+    "vxlan",
     "bridge",
     "sch_ingress",
     "cls_bpf",
