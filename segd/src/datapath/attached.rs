@@ -96,11 +96,21 @@ impl Attached {
         found
     }
 
+    /// The same of one interface.
+    fn filled_of(&self, ifindex: u32) -> BTreeSet<Seat> {
+        let is_filled = |seat: &Seat| {
+            let Pin { path, .. } = self.pin(*seat, ifindex);
+            path.exists() || self.held.is_in_place(&path)
+        };
+        Seat::ALL.into_iter().filter(is_filled).collect()
+    }
+
     /// Puts this build's programs in the place of an earlier daemon's, wherever the kernel takes them. What belonged to an
     /// interface that is gone is unpinned.
     pub(super) fn take_over(&mut self, maps: &mut MapSet) -> Result<(), DatapathError> {
         self.behind.clear();
-        let mut first = None;
+        // Of what has lost its pin the new program would not be told.
+        let (_, mut first) = self.pin_again();
         for (ifindex, seats) in self.filled() {
             for seat in seats {
                 // Whatever fails here leaves the old program where it is: it goes on enforcing what it knows.
@@ -114,9 +124,17 @@ impl Attached {
             return Err(error);
         }
         let held = self.pinned();
-        for (_, ifindex) in self.names_in(Attachment::Filter) {
+        for (name, ifindex) in self.names_in(Attachment::Filter) {
+            let qdisc = self.qdisc_pin(ifindex);
             if !held.contains_key(&ifindex) {
-                unpin(&self.qdisc_pin(ifindex))?;
+                unpin(&qdisc)?;
+            } else if qdisc.file_name().is_some_and(|own| own.to_string_lossy() == format!("{name}_{ifindex}")) {
+                let failed = |why: std::io::Error| DatapathError::Pin {
+                    what: "hold",
+                    path: qdisc.clone(),
+                    why: why.to_string(),
+                };
+                self.held.hold_qdisc(&qdisc).map_err(failed)?;
             }
         }
         Ok(())
@@ -125,11 +143,6 @@ impl Attached {
     fn take_over_seat(&mut self, maps: &mut MapSet, seat: Seat, ifindex: u32) -> Result<(), DatapathError> {
         let pin = self.pin(seat, ifindex);
         let failed = |what, why| DatapathError::Pin { what, path: pin.path.clone(), why };
-        if self.held.is_in_place(&pin.path) && !matches!(pin.is_held(), Ok(true)) {
-            // Somebody has removed its pin, or put something else there.
-            unpin(&pin.path)?;
-            self.pin_again()?;
-        }
         if !pin.is_held().map_err(|why| failed("read", why))? {
             // The interface is gone, or its number went to another one.
             return unpin(&pin.path);
@@ -138,19 +151,16 @@ impl Attached {
         self.held.hold(&pin).map_err(|why| failed("hold", why.to_string()))
     }
 
-    /// Makes pins anew that somebody has removed, and gives their places.
-    pub(super) fn pin_again(&mut self) -> Result<Vec<PathBuf>, DatapathError> {
-        match self.held.pin_again() {
-            (made, None) => Ok(made),
-            (_, Some((path, why))) => Err(DatapathError::Pin { what: "make anew", path, why: why.to_string() }),
-        }
+    /// Makes pins anew that somebody has removed. Gives their places, and why the first can't be made.
+    pub(super) fn pin_again(&mut self) -> (Vec<PathBuf>, Option<DatapathError>) {
+        self.held.pin_again()
     }
 
     /// Attaches what `hook` takes and is not there, then lets go what another hook held. Between two modes of XDP the
     /// interface is guarded by TC: a device runs programs in one mode only, and refuses the other with EEXIST.
     pub(super) fn attach(&mut self, maps: &mut MapSet, link: &Link, hook: Hook) -> Result<(), DatapathError> {
-        self.try_pins();
-        let held = self.filled().remove(&link.index).unwrap_or_default();
+        self.pin_again();
+        let held = self.filled_of(link.index);
         let other_mode = |seat: &Seat| seat.is_xdp() && seat.hook() != Some(hook);
         if hook != Hook::Tc && held.iter().any(other_mode) {
             self.change_over(maps, link, Hook::Tc)?;
@@ -191,7 +201,9 @@ impl Attached {
             }
             Attachment::Filter => {
                 if make_clsact(link.index)? {
-                    pin_program(maps, pin.seat, &self.qdisc_pin(link.index))?;
+                    let qdisc = self.qdisc_pin(link.index);
+                    pin_program(maps, pin.seat, &qdisc)?;
+                    self.held.hold_qdisc(&qdisc).map_err(|why| why.to_string())?;
                 }
                 pin.put_filter(maps)?;
             }
@@ -199,7 +211,7 @@ impl Attached {
         self.held.hold(pin).map_err(|why| why.to_string())?;
         // TC links attach by name, and names change hands; filters may be taken off as soon as they are there.
         pin.state().map_err(|why| {
-            let _ = pin.let_go();
+            let _ = pin.let_go(true);
             self.held.forget(&pin.path);
             format!("the {} for {} {why}; it is tried again", pin.what(), pin.seat.name())
         })
@@ -208,9 +220,12 @@ impl Attached {
     /// Takes off what half an attachment left: what was in place before it goes on.
     fn roll_back(&mut self, ifindex: u32, filled: &[Seat]) {
         for seat in filled {
-            let _ = self.let_go(*seat, ifindex);
+            let pin = self.pin(*seat, ifindex);
+            // It may have got its program and no pin.
+            let _ = pin.let_go(true);
+            self.held.forget(&pin.path);
         }
-        if !self.filled().contains_key(&ifindex) {
+        if self.filled_of(ifindex).is_empty() {
             let _ = self.let_all_go(ifindex);
         }
     }
@@ -221,7 +236,7 @@ impl Attached {
     }
 
     fn let_all_go(&mut self, ifindex: u32) -> Result<(), DatapathError> {
-        self.try_pins();
+        self.pin_again();
         for seat in Seat::ALL {
             self.let_go(seat, ifindex)?;
         }
@@ -235,21 +250,15 @@ impl Attached {
             })?;
             unpin(&qdisc)?;
         }
+        self.held.forget(&qdisc);
         Ok(())
     }
 
     fn let_go(&mut self, seat: Seat, ifindex: u32) -> Result<(), DatapathError> {
         let pin = self.pin(seat, ifindex);
-        pin.let_go()?;
+        pin.let_go(self.held.has(&pin.path))?;
         self.held.forget(&pin.path);
         Ok(())
-    }
-
-    /// What is taken off is found by its pin. Where that can't be made, what is held is all there is.
-    fn try_pins(&mut self) {
-        if let Err(error) = self.pin_again() {
-            tracing::error!("{error}");
-        }
     }
 
     pub(super) fn enforced(&self) -> Vec<Enforced> {
@@ -274,7 +283,7 @@ impl Attached {
         let detail = if !enforced {
             Some(format!("{}; the daemon attaches it again within seconds", troubles.join(", ")))
         } else if let Some(why) = self.behind.get(&ifindex) {
-            Some(format!("it goes on with the policy before: {why}"))
+            Some(format!("it goes on with the programs before, and with what they know: {why}"))
         } else {
             let why = "its pins are gone and none can be made: it is guarded only as long as this daemon runs";
             unpinned.then(|| why.to_owned())
@@ -289,7 +298,7 @@ impl Attached {
             let mut attached = Self::new(dir, tc);
             for (name, ifindex) in attached.names_in(tc) {
                 if let Some(seat) = Seat::named(&name) {
-                    attached.pin(seat, ifindex).let_go()?;
+                    attached.pin(seat, ifindex).let_go(false)?;
                     gone.push(format!("{name} of interface {ifindex}"));
                 }
             }

@@ -9,15 +9,19 @@ use std::path::{Path, PathBuf};
 
 use aya::programs::ProgramInfo;
 
-use super::Attachment;
 use super::filters::Filter;
-use super::pin::Pin;
-use super::raw::{link_ifindex, pin, pinned};
+use super::pin::{Pin, unpin};
+use super::raw::{is_pinned_at, link_ifindex, pin, pinned};
 use super::seat::Seat;
+use super::{Attachment, DatapathError};
 
 /// What this daemon attached or took over, by the place of its pin.
 #[derive(Default)]
-pub(super) struct Held(BTreeMap<PathBuf, Hold>);
+pub(super) struct Held {
+    seats: BTreeMap<PathBuf, Hold>,
+    /// What stands for a qdisc that we made.
+    qdiscs: BTreeMap<PathBuf, OwnedFd>,
+}
 
 struct Hold {
     /// The link, or the program that the filter runs.
@@ -37,6 +41,14 @@ impl Hold {
             Some(program) => Filter { ifindex: *ifindex, seat: *seat }.state(*program).is_ok(),
         }
     }
+
+    /// Whether its pin is there, and not something else in the place of it.
+    fn is_pinned(&self, path: &Path) -> bool {
+        match self.program {
+            None => is_pinned_at(&self.object, path),
+            Some(program) => ProgramInfo::from_pin(path).is_ok_and(|there| there.id() == program),
+        }
+    }
 }
 
 impl Held {
@@ -47,33 +59,54 @@ impl Held {
             Attachment::Filter => Some(ProgramInfo::from_pin(&pin.path).map_err(io::Error::other)?.id()),
         };
         let hold = Hold { object: pinned(&pin.path)?, seat: pin.seat, ifindex: pin.ifindex, program };
-        self.0.insert(pin.path.clone(), hold);
+        self.seats.insert(pin.path.clone(), hold);
+        Ok(())
+    }
+
+    /// The same of what stands for a qdisc.
+    pub(super) fn hold_qdisc(&mut self, path: &Path) -> io::Result<()> {
+        self.qdiscs.insert(path.to_owned(), pinned(path)?);
         Ok(())
     }
 
     /// Lets one go that was taken off.
     pub(super) fn forget(&mut self, path: &Path) {
-        self.0.remove(path);
+        self.seats.remove(path);
+        self.qdiscs.remove(path);
+    }
+
+    /// Whether something was pinned here by this daemon, in place or not.
+    pub(super) fn has(&self, path: &Path) -> bool {
+        self.seats.contains_key(path)
     }
 
     /// Whether what was pinned here still does its work.
     pub(super) fn is_in_place(&self, path: &Path) -> bool {
-        self.0.get(path).is_some_and(Hold::is_in_place)
+        self.seats.get(path).is_some_and(Hold::is_in_place)
     }
 
     /// The seats that are filled, with or without a pin, and their interfaces.
     pub(super) fn seats(&self) -> impl Iterator<Item = (u32, Seat)> {
-        self.0.values().filter(|hold| hold.is_in_place()).map(|hold| (hold.ifindex, hold.seat))
+        self.seats.values().filter(|hold| hold.is_in_place()).map(|hold| (hold.ifindex, hold.seat))
     }
 
-    /// Pins anew what somebody has unpinned, unless its interface is gone. Gives the places, and why the first could not be.
-    pub(super) fn pin_again(&mut self) -> (Vec<PathBuf>, Option<(PathBuf, io::Error)>) {
+    /// Pins anew what somebody has unpinned, or put something else in the place of, unless its interface is gone. Gives the
+    /// places, and why the first could not be.
+    pub(super) fn pin_again(&mut self) -> (Vec<PathBuf>, Option<DatapathError>) {
+        let lost = |(path, hold): &(&PathBuf, &Hold)| !hold.is_pinned(path) && hold.is_in_place();
+        let seats = self.seats.iter().filter(lost).map(|(path, hold)| (path, &hold.object));
+        let qdiscs = self.qdiscs.iter().filter(|(path, _)| !path.exists());
         let (mut made, mut failed) = (Vec::new(), None);
-        for (path, hold) in self.0.iter().filter(|(path, hold)| !path.exists() && hold.is_in_place()) {
-            match pin_in_its_folder(&hold.object, path) {
+        for (path, object) in seats.chain(qdiscs) {
+            let pinned = unpin(path).and_then(|()| {
+                let why =
+                    |why: io::Error| DatapathError::Pin { what: "make anew", path: path.clone(), why: why.to_string() };
+                pin_in_its_folder(object, path).map_err(why)
+            });
+            match pinned {
                 Ok(()) => made.push(path.clone()),
-                Err(why) => {
-                    failed.get_or_insert((path.clone(), why));
+                Err(error) => {
+                    failed.get_or_insert(error);
                 }
             }
         }

@@ -121,7 +121,9 @@ impl Datapath {
         let told = BTreeMap::new();
         let mut datapath = Self { folders, set, moving, adopted, placed, attached, slots, told, clock, told_by };
         if adopted {
-            datapath.leave()?;
+            if let Err(error) = datapath.leave() {
+                tracing::error!("{error}; the old programs go on there, and it is tried again");
+            }
             datapath.make_room(sizes)?;
         }
         Ok(datapath)
@@ -352,19 +354,20 @@ impl Datapath {
 
     /// Mends what can be mended without a new policy. Makes pins anew that somebody has removed: without them the next daemon would
     /// find nothing, and once this one is gone nothing would be attached. Puts programs where the kernel had refused them.
-    /// Gives the places of the pins.
-    ///
-    /// # Errors
-    /// The bpffs takes no pin, or the kernel refuses still.
-    pub fn mend(&mut self) -> Result<Vec<PathBuf>, DatapathError> {
-        let pinned = self.attached.pin_again();
+    /// Gives the places of the pins, and what could not be done.
+    pub fn mend(&mut self) -> (Vec<PathBuf>, Option<DatapathError>) {
+        let (mut made, mut failed) = self.attached.pin_again();
         let more = match self.moving {
             // While one set takes the place of another, their folders change names.
-            Moving::Leaving => self.leave().map(|()| Vec::new())?,
-            Moving::No => self.set.pin_again(&self.folders.current())?,
-            Moving::Making(_) => Vec::new(),
+            Moving::Leaving => self.leave().map(|()| Vec::new()),
+            Moving::No => self.set.pin_again(&self.folders.current()),
+            Moving::Making(_) => Ok(Vec::new()),
         };
-        pinned.map(|pinned| [pinned, more].concat())
+        match more {
+            Ok(more) => made.extend(more),
+            Err(error) => failed = failed.or(Some(error)),
+        }
+        (made, failed)
     }
 
     /// Every interface that something is attached to, and whether the kernel says that all of it is in place.

@@ -62,11 +62,12 @@ impl Pin {
     }
 
     /// Takes it off before this returns: a link that only loses its pin lives on until the kernel gets round to it, and
-    /// packets would be dropped after we said that it is gone.
-    pub(super) fn let_go(&self) -> Result<(), DatapathError> {
+    /// packets would be dropped after we said that it is gone. `held`: it may be there without a pin, which only filters are for
+    /// longer than somebody holds them.
+    pub(super) fn let_go(&self, held: bool) -> Result<(), DatapathError> {
         let taken_off = match self.by {
             Attachment::Link if self.path.exists() => detach_pinned_link(&self.path),
-            Attachment::Filter if self.path.exists() => self.filter().remove(),
+            Attachment::Filter if held || self.path.exists() => self.filter().remove(),
             _ => return Ok(()),
         };
         taken_off.map_err(|why| DatapathError::Pin {

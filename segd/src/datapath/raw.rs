@@ -221,7 +221,7 @@ pub(super) fn wait_for_programs() -> io::Result<()> {
 
 /// `struct bpf_link_info`, as far as it is looked at.
 #[repr(C)]
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Default, PartialEq)]
 struct LinkInfo {
     kind: u32,
     id: u32,
@@ -286,6 +286,16 @@ pub(super) fn pinned_link_ifindex(pin: &Path) -> io::Result<u32> {
 
 /// The same of a link that is open.
 pub(super) fn link_ifindex(link: &OwnedFd) -> io::Result<u32> {
+    link_info(link).map(|info| info.ifindex)
+}
+
+/// Whether it is this very link that is pinned there.
+pub(super) fn is_pinned_at(link: &OwnedFd, pin: &Path) -> bool {
+    let there = pinned(pin).and_then(|there| link_info(&there));
+    link_info(link).is_ok_and(|own| there.is_ok_and(|there| there == own))
+}
+
+fn link_info(link: &OwnedFd) -> io::Result<LinkInfo> {
     let mut info = LinkInfo::default();
     let wanted = InfoByFd {
         fd: link.as_raw_fd().cast_unsigned(),
@@ -293,5 +303,5 @@ pub(super) fn link_ifindex(link: &OwnedFd) -> io::Result<u32> {
         info: std::ptr::from_mut(&mut info) as u64,
     };
     bpf(BPF_OBJ_GET_INFO_BY_FD, wanted)?;
-    Ok(info.ifindex)
+    Ok(info)
 }

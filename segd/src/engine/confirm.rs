@@ -28,8 +28,8 @@ pub(super) struct ComesBack {
 
 /// What the end of a trial could not do with the files.
 pub(super) struct Owed {
-    /// What has to be put back, if something has; and then the marker has to go.
-    back: Option<Marker>,
+    /// What has to be put back, if something has, and what stands in its place; then the marker has to go.
+    back: Option<(Marker, Option<Vec<u8>>)>,
     why: String,
 }
 
@@ -244,17 +244,28 @@ impl Core {
     /// would go back to the file before the trial.
     pub(super) fn end_trial(&mut self, back: Option<Marker>) {
         self.pending = None;
-        let done = back.as_ref().map_or(Ok(()), Marker::restore).and_then(|()| self.state.clear_pending());
-        self.owed = done.err().map(|error| Owed { back, why: error.to_string() });
-        if let Some(Owed { why, .. }) = &self.owed {
+        let before = self.owed.take().map(|owed| owed.why);
+        let (back, why) = match back.as_ref().map_or(Ok(()), Marker::restore) {
+            Err(error) => (back, error),
+            Ok(()) => match self.state.clear_pending() {
+                Ok(()) => return,
+                Err(error) => (None, error),
+            },
+        };
+        let why = why.to_string();
+        if before.as_ref() != Some(&why) {
             tracing::error!("a trial is over, and its files could not be put in order: {why}");
         }
+        // Whoever edits the file from now on knows better.
+        let back = back.map(|marker| (marker, fs::read(&self.config).ok()));
+        self.owed = Some(Owed { back, why });
     }
 
     /// Tries again what the end of a trial could not do with the files.
     pub(super) fn pay_owed(&mut self) {
-        if let Some(Owed { back, .. }) = self.owed.take() {
-            self.end_trial(back);
+        if let Some(Owed { back, .. }) = &self.owed {
+            let back = back.as_ref().filter(|(_, refused)| *refused == fs::read(&self.config).ok());
+            self.end_trial(back.map(|(marker, _)| marker.clone()));
         }
     }
 

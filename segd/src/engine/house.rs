@@ -138,8 +138,8 @@ impl Kernel for PaperKernel {
         Ok(())
     }
 
-    fn mend(&mut self) -> Result<Vec<PathBuf>, DatapathError> {
-        Ok(Vec::new())
+    fn mend(&mut self) -> (Vec<PathBuf>, Option<DatapathError>) {
+        (Vec::new(), None)
     }
 
     fn enforced(&self) -> Vec<Enforced> {

@@ -26,7 +26,7 @@ pub(super) trait Kernel: Send {
     fn cover(&mut self, link: &Link) -> Result<(), DatapathError>;
     fn steer(&mut self, link: &Link, forward: Forward, target: bool) -> Result<(), DatapathError>;
     fn detach(&mut self, ifindex: u32) -> Result<(), DatapathError>;
-    fn mend(&mut self) -> Result<Vec<PathBuf>, DatapathError>;
+    fn mend(&mut self) -> (Vec<PathBuf>, Option<DatapathError>);
     fn enforced(&self) -> Vec<Enforced>;
     fn counters(&self) -> Result<Counters, DatapathError>;
     fn flows(&self) -> Vec<Flow>;
@@ -94,7 +94,7 @@ impl Kernel for Datapath {
         Self::detach(self, ifindex)
     }
 
-    fn mend(&mut self) -> Result<Vec<PathBuf>, DatapathError> {
+    fn mend(&mut self) -> (Vec<PathBuf>, Option<DatapathError>) {
         Self::mend(self)
     }
 

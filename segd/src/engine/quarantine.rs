@@ -15,46 +15,30 @@ use crate::config::{LONGEST, says_something};
 use crate::history::Who;
 use crate::policy::ZoneName;
 use crate::state::quarantine::{Quarantine, whom};
-use crate::state::{FileError, StateDir};
 
-/// Those whose time was over by a clock that may have been wrong, as one is that comes up years ahead.
-pub(super) struct LetBack {
-    entries: Quarantine,
-    /// When the list last changed.
-    since: Instant,
-}
+/// Those whose time was over by a clock that may be wrong, as one is that comes up years ahead, and when they were let back.
+/// Kept in memory alone: of a clock that is behind at boot the file could not be told from one that was ahead.
+#[derive(Default)]
+pub(super) struct LetBack(Vec<(Instant, QuarantineView)>);
 
 /// Whoever sets a clock right does it sooner.
 const CLOCK_IS_RIGHT: Duration = Duration::from_hours(24);
 
 impl LetBack {
-    pub(super) fn load(state: &StateDir) -> Self {
-        let entries = state.load_let_back().inspect_err(|error| tracing::warn!("{error}")).unwrap_or_default();
-        Self { entries, since: Instant::now() }
+    /// Those whose time is not over by the clock as it is now.
+    fn too_soon(&self, now: Timestamp) -> Vec<QuarantineView> {
+        let entries = self.0.iter().map(|(_, entry)| entry);
+        entries.filter(|entry| entry.until.is_some_and(|end| end > now)).cloned().collect()
     }
 
-    fn keep(&mut self, state: &StateDir, entries: Quarantine) -> Result<(), FileError> {
-        if entries != self.entries {
-            state.save_let_back(&entries)?;
-            self.entries = entries;
-        }
-        self.since = Instant::now();
-        Ok(())
+    fn add(&mut self, over: &[QuarantineView]) {
+        self.0.retain(|(since, _)| since.elapsed() < CLOCK_IS_RIGHT);
+        self.0.extend(over.iter().map(|entry| (Instant::now(), entry.clone())));
     }
 
-    /// Forgets them once the clock was believed for a day.
-    fn forget_old(&mut self, state: &StateDir) {
-        if !self.entries.0.is_empty()
-            && self.since.elapsed() > CLOCK_IS_RIGHT
-            && let Err(error) = self.keep(state, Quarantine::default())
-        {
-            tracing::warn!("{error}");
-        }
-    }
-
-    /// Somebody has decided about them.
-    fn without(&mut self, state: &StateDir, meant: &Whom) -> Result<(), FileError> {
-        self.keep(state, self.entries.without(meant))
+    /// Something else was decided about them.
+    fn forget(&mut self, meant: &Whom) {
+        self.0.retain(|(_, entry)| whom(&entry.target).as_ref() != Some(meant));
     }
 }
 
@@ -71,7 +55,6 @@ impl Core {
             return Err(Refusal::bad("it would have ended already", "give an end that is still to come, such as 4h"));
         }
         let meant = self.cuttable(target)?;
-        self.let_back.without(&self.state, &meant)?;
         let before = self.quarantine.find(&meant).cloned();
         let mut next = self.quarantine.without(&meant);
         let since = before.as_ref().map_or(now, |entry| entry.since);
@@ -83,6 +66,7 @@ impl Core {
             user: who.user.clone(),
         });
         self.put_quarantine(next)?;
+        self.let_back.forget(&meant);
         let proof = self.member_of(&meant).map(|member| self.prove_cut(member)).transpose()?.flatten();
         Ok(QuarantineReport {
             target: target.clone(),
@@ -97,7 +81,6 @@ impl Core {
     /// Lets somebody back. Whoever is not cut off is let back already.
     pub(super) fn release(&mut self, target: &str) -> Result<QuarantineReport, Refusal> {
         let meant = self.known(target)?;
-        self.let_back.without(&self.state, &meant)?;
         let before = self.quarantine.find(&meant).is_some();
         if before {
             self.put_quarantine(self.quarantine.without(&meant))?;
@@ -107,6 +90,7 @@ impl Core {
                 format!("segctl release {wider} lets all of it back"),
             ));
         }
+        self.let_back.forget(&meant);
         let generation = self.enforced_generation()?;
         Ok(QuarantineReport {
             target: target.to_owned(),
@@ -122,46 +106,30 @@ impl Core {
     /// clock that was wrong are cut off again.
     pub(super) fn let_back(&mut self) {
         let now = Timestamp::now();
-        let (over, rest) = self.quarantine.split(now);
-        let (let_back, anew) = self.let_back.entries.split(now);
-        if over.is_empty() && anew.0.is_empty() {
-            self.let_back.forget_old(&self.state);
+        let (over, mut rest) = self.quarantine.split(now);
+        let anew = self.let_back.too_soon(now);
+        if over.is_empty() && anew.is_empty() {
             return;
         }
-        if let Err(refusal) = self.exchange(&over, rest, &let_back, &anew) {
+        rest.0.extend(anew.iter().cloned());
+        if let Err(refusal) = self.put_quarantine(rest) {
             tracing::error!("the quarantines that are over could not be taken off the list: {refusal}");
             return;
         }
+        anew.iter().filter_map(|entry| whom(&entry.target)).for_each(|meant| self.let_back.forget(&meant));
+        self.let_back.add(&over);
         let daemon = Who::daemon();
         for entry in over {
             tracing::info!("{} is no longer cut off: its time is over", entry.target);
             let before = serde_json::to_value(&entry).ok();
             self.note(&daemon, "release", &entry.target, Some("its time is over"), (before, None));
         }
-        for entry in anew.0 {
+        for entry in anew {
             let reason = "the clock was wrong: its time is not over";
             tracing::warn!("{} is cut off again; {reason}", entry.target);
             let after = serde_json::to_value(&entry).ok();
             self.note(&daemon, "quarantine", &entry.target, Some(reason), (None, after));
         }
-    }
-
-    /// Whoever changes lists is on both of them in between, so that a daemon which dies there forgets nobody.
-    fn exchange(
-        &mut self,
-        over: &[QuarantineView],
-        rest: Quarantine,
-        let_back: &[QuarantineView],
-        anew: &Quarantine,
-    ) -> Result<(), Refusal> {
-        let (mut cut, gone) = (rest, Quarantine([let_back, over].concat()));
-        self.let_back.keep(&self.state, Quarantine([gone.0.as_slice(), &anew.0].concat()))?;
-        for entry in &anew.0 {
-            cut = whom(&entry.target).map_or(cut.clone(), |meant| cut.without(&meant));
-            cut.0.push(entry.clone());
-        }
-        self.put_quarantine(cut)?;
-        Ok(self.let_back.keep(&self.state, gone)?)
     }
 
     /// Keeps and publishes; if the kernel can't have it, it is not kept either. What cuts its caller never gets to the disk: the
@@ -276,16 +244,13 @@ mod tests {
         wait();
         house.engine.tick();
         assert!(passes() && house.engine.quarantined().value.is_empty());
-        let state = StateDir::open(&house.dir.path().join("state")).unwrap();
-        assert_eq!(state.load_quarantine().unwrap().0.len(), 0);
         // By the clock that is right now it would have been tomorrow.
         let tomorrow = Timestamp::now() + Duration::from_hours(24);
-        house.engine.core().let_back.entries.0[0].until = Some(tomorrow);
+        house.engine.core().let_back.0[0].1.until = Some(tomorrow);
         house.engine.tick();
         assert!(!passes());
         assert_eq!(house.engine.quarantined().value[0].until, Some(tomorrow));
-        assert_eq!(state.load_quarantine().unwrap().0.len(), 1);
-        assert_eq!(state.load_let_back().unwrap().0.len(), 0);
+        assert!(house.engine.core().let_back.0.is_empty());
         let verbs: Vec<String> =
             house.engine.history(&HistoryQuery::default()).unwrap().into_iter().map(|entry| entry.verb).collect();
         assert_eq!(verbs, ["start", "quarantine", "release", "quarantine"]);
@@ -294,9 +259,8 @@ mod tests {
         cut(Some(soon()));
         wait();
         house.engine.tick();
-        assert_eq!(state.load_let_back().unwrap().0.len(), 1, "over a restart as well");
         house.admin().release("10.30.0.9", None).value.unwrap();
-        assert_eq!(state.load_let_back().unwrap().0.len(), 0);
+        assert!(house.engine.core().let_back.0.is_empty());
         house.engine.tick();
         assert!(passes());
     }

@@ -169,6 +169,22 @@ fn a_file_that_cannot_be_put_back_is_put_back_once_it_can() {
 }
 
 #[test]
+fn whoever_edits_the_file_of_a_trial_that_is_over_keeps_their_edit() {
+    let house = House::new();
+    let in_the_way = house.dir.path().join("zones.yaml.unconfirmed");
+    fs::create_dir(&in_the_way).unwrap();
+    tried(&house, 60);
+    house.admin().rollback(None).value.unwrap();
+    let edited = web().replace("tcp/80", "tcp/8080");
+    fs::write(house.config(), &edited).unwrap();
+    fs::remove_dir(&in_the_way).unwrap();
+    house.engine.tick();
+    house.engine.tick();
+    assert_eq!(fs::read_to_string(house.config()).unwrap(), edited);
+    assert!(!marker(&house) && !in_the_way.exists());
+}
+
+#[test]
 fn a_trial_that_left_its_marker_takes_no_later_policy_back() {
     let house = House::new();
     let in_the_way = house.dir.path().join("zones.yaml.unconfirmed");

@@ -71,6 +71,8 @@ pub(super) struct Core {
     pub(super) first_boot: FirstBoot,
     /// What went wrong since the last good apply, with its mend; shown by status.
     pub(super) troubles: Vec<(String, String)>,
+    /// Why what somebody has broken in the kernel could not be mended when it was last tried.
+    unmended: Option<String>,
     /// What the loaded programs got wrong when they were last tried.
     pub(super) misjudged: Vec<String>,
 }
@@ -93,7 +95,6 @@ impl Core {
     pub(super) fn start(parts: Parts, written: Written) -> Result<Self, Refusal> {
         let Parts { config, state, registry, quarantine, last, mut kernel, machine } = parts;
         let history = History::new(state.path());
-        let let_back = LetBack::load(&state);
         let facts = gather(kernel.as_mut(), &machine, &written.policy, &quarantine);
         let (judged, failed) = judge_known(&written.policy, &facts, &registry)?;
         if !failed.is_empty() && last.as_ref().is_none_or(|last| last.digest != written.digest) {
@@ -134,10 +135,11 @@ impl Core {
             caller: None,
             history,
             quarantine,
-            let_back,
+            let_back: LetBack::default(),
             owed: None,
             first_boot: FirstBoot::default(),
             troubles: tests_that_fail(&failed).into_iter().collect(),
+            unmended: None,
             misjudged: Vec::new(),
         };
         // The image is in the kernel; here it was the largest thing of all.
@@ -233,7 +235,7 @@ impl Core {
         });
         match (&published, &comes_back, &self.pending) {
             (Ok(_), Some(ComesBack { judged: old, facts, .. }), Some(pending)) => {
-                keep_image(&self.state, &pending.old.policy, &old.image, facts, sizes);
+                keep_image(&self.state, &pending.old.policy, &old.image, facts, old.sizes);
             }
             (Ok(_), None, _) => keep_image(&self.state, policy, &image, &facts, sizes),
             _ => {}
@@ -332,15 +334,19 @@ impl Core {
 
     /// What is pinned lives on without a daemon. Somebody who removes pins is told, and finds them there again.
     fn mend(&mut self) {
-        match self.kernel.mend() {
-            Ok(made) if made.is_empty() => {}
-            Ok(made) => tracing::error!(
+        let (made, failed) = self.kernel.mend();
+        if let Some(first) = made.first() {
+            tracing::error!(
                 "somebody has removed {} pins, {} among them; they are made anew. `segd unload` is the way to end enforcement",
                 made.len(),
-                made[0].display()
-            ),
-            Err(error) => tracing::error!("{error}; status says what that means, and it is tried again"),
+                first.display()
+            );
         }
+        let failed = failed.map(|error| error.to_string());
+        if let Some(error) = failed.as_ref().filter(|_| failed != self.unmended) {
+            tracing::error!("{error}; status says what that means, and it is tried again");
+        }
+        self.unmended = failed;
     }
 
     /// Compiles the policy in force for the machine as it is now. Its own tests don't count here: the machine changed,

@@ -68,21 +68,7 @@ impl StateDir {
 
     /// Who was cut off.
     pub fn load_quarantine(&self) -> Result<Quarantine, StateError> {
-        self.load_entries(FILE)
-    }
-
-    /// Keeps whose time is over by a clock that may be wrong.
-    pub fn save_let_back(&self, quarantine: &Quarantine) -> Result<(), FileError> {
-        file::replace(&self.path().join(LET_BACK), &json(&quarantine.0), 0o600)
-    }
-
-    /// Whose time was over by a clock that may have been wrong.
-    pub fn load_let_back(&self) -> Result<Quarantine, StateError> {
-        self.load_entries(LET_BACK)
-    }
-
-    fn load_entries(&self, name: &str) -> Result<Quarantine, StateError> {
-        let path = self.path().join(name);
+        let path = self.path().join(FILE);
         let text = match fs::read(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Quarantine::default()),
@@ -94,7 +80,6 @@ impl StateDir {
 }
 
 const FILE: &str = "quarantine.json";
-const LET_BACK: &str = "quarantine-over.json";
 
 #[cfg(test)]
 mod tests {

@@ -84,6 +84,16 @@ impl Daemon {
         self.scratch.bpffs().join("segd")
     }
 
+    /// Takes the bpffs away under it.
+    pub fn loses_its_bpffs(&self) {
+        self.scratch.no_bpffs();
+    }
+
+    /// Gives it an empty one.
+    pub fn gets_a_bpffs(&self) -> Result<()> {
+        self.scratch.fresh_bpffs()
+    }
+
     /// Puts another zone file in the place of the old one, all or nothing.
     pub fn write_zones(&self, zones: &str) -> Result<()> {
         let next = self.scratch.path("etc/zones.yaml.next");

@@ -46,9 +46,14 @@ impl Scratch {
         self.path("bpf")
     }
 
+    /// Takes the bpffs away: what was pinned there is let go, and nothing can be pinned.
+    pub fn no_bpffs(&self) {
+        unmount(&self.bpffs());
+    }
+
     /// Puts an empty bpffs, as systemd mounts it, in the place of the one that was: what was pinned there is let go.
     pub fn fresh_bpffs(&self) -> Result<()> {
-        unmount(&self.bpffs());
+        self.no_bpffs();
         mount_bpffs(&self.bpffs(), c"mode=700")
     }
 

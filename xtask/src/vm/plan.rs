@@ -8,11 +8,12 @@ use super::kernel::Kind;
 pub(crate) const VERIFIER: &str = "verifier";
 
 /// Test programs of `tests/`, and the words that they are run with on a kernel that is supported.
-const SUITES: [(&str, &str); 8] = [
+const SUITES: [(&str, &str); 9] = [
     (VERIFIER, "--nocapture"),
     ("frames_in_the_kernel", ""),
     ("policy", ""),
     ("life", ""),
+    ("by_hand", ""),
     ("nat", ""),
     ("devices", "--include-ignored"),
     ("clock", "--include-ignored"),
