@@ -216,6 +216,45 @@ fn what_a_daemon_left_that_was_killed_while_it_changed_places_is_cleaned_up() {
     });
 }
 
+/// The pins of everything that is attached.
+fn pins(ground: &Ground) -> Vec<PathBuf> {
+    let folders = ["links", "filters"].map(|folder| std::fs::read_dir(ground.dir.join(folder)));
+    folders.into_iter().flatten().flatten().map(|entry| entry.unwrap().path()).collect()
+}
+
+#[test]
+fn filters_whose_pins_are_gone_are_pinned_anew_and_where_that_fails_they_stay_until_they_are_let_go() {
+    in_namespace(|| {
+        let ground = Ground::lay();
+        for hook in [Hook::Tc, Hook::XdpGeneric, Hook::Xdp] {
+            let mut datapath = ground.guarded(hook);
+            let there = pins(&ground);
+            assert!(there.iter().any(|pin| pin.to_string_lossy().contains("/clsact_")), "{there:?}");
+            for pin in &there {
+                std::fs::remove_file(pin).unwrap();
+            }
+            let (made, failed) = datapath.mend();
+            assert!(failed.is_none(), "{failed:?}");
+            assert_eq!(made.len(), there.len(), "{hook}: {made:?} of {there:?}");
+            assert_eq!(pins(&ground).len(), there.len());
+            assert_eq!(state(&datapath), (true, None), "{hook}");
+            datapath.detach(ground.link.index).unwrap();
+        }
+        let mut datapath = ground.guarded(Hook::Tc);
+        let before = [filters("ingress"), filters("egress")];
+        let nothing = std::ptr::null();
+        // SAFETY: in the mount namespace of this thread; all strings are valid and terminated.
+        unsafe { assert_eq!(libc::mount(nothing, c"/sys/fs/bpf".as_ptr(), c"tmpfs".as_ptr(), 0, nothing.cast()), 0) };
+        assert!(datapath.mend().1.is_some(), "no pin can be made");
+        datapath.attach(&ground.link, Hook::Tc).unwrap();
+        let (enforced, detail) = state(&datapath);
+        assert!(enforced && detail.is_some_and(|detail| detail.contains("as long as this daemon runs")));
+        assert_eq!([filters("ingress"), filters("egress")], before);
+        datapath.detach(ground.link.index).unwrap();
+        assert_eq!([filters("ingress"), filters("egress")], [Vec::<String>::new(), Vec::new()]);
+    });
+}
+
 #[test]
 fn an_interface_that_is_gone_leaves_no_pin() {
     in_namespace(|| {

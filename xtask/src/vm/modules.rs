@@ -30,6 +30,9 @@ const WANTED: [&str; 17] = [
     "cls_flower",
 ];
 
+/// What newer kernels have in another of these: `nft_objref` in `nf_tables` since Linux 6.2.
+const MERGED: [&str; 1] = ["nft_objref"];
+
 /// A module to load.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Module {
@@ -44,7 +47,8 @@ pub(crate) fn collect(folder: &Path) -> Result<Vec<Module>> {
     let tree = Tree::read(folder)?;
     let mut order = Vec::new();
     let mut seen = BTreeSet::new();
-    for name in WANTED {
+    let merged = MERGED.into_iter().filter(|name| tree.files.contains_key(*name));
+    for name in WANTED.into_iter().chain(merged) {
         tree.visit(name, &mut seen, &mut order)?;
     }
     Ok(order)

@@ -1,6 +1,6 @@
 //! The package on a running gateway: installed, upgraded, removed and purged, with traffic all the while.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use segd_tests::lab::until;
 
 use crate::gateway::{Gateway, Intruder, SOON, ledger};
@@ -80,8 +80,11 @@ fn refusing(told: &Told) -> Result<()> {
     let said = String::from_utf8_lossy(&out.stderr).into_owned();
     ensure!(!out.status.success() && said.contains("the package stays"), "{said}");
     ensure!(machine.command(&["dpkg-query", "-W", "-f", "${db:Status-Status}", "segd"])? == "installed");
+    ensure!(!String::from_utf8_lossy(&out.stdout).contains("enforces nothing"), "{out:?}");
     gateway.holds()?;
     machine.command(&["systemctl", "stop", "other"])?;
+    gateway.wait_for("segd").context("whoever looks after what is in force is back")?;
+    gateway.holds()?;
     machine.command(&["dpkg", "--remove", "segd"])?;
     gateway.is_open()
 }
