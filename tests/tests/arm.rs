@@ -223,11 +223,11 @@ fn tested_until(end: jiff::Timestamp) -> String {
 #[test]
 fn a_policy_whose_own_tests_fail_by_now_is_in_force_again_after_a_boot_and_a_restart() -> Result<()> {
     needs_root!();
-    let end = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(12);
+    let end = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(20);
     let mut lab = Lab::enforcing(tested_until(end))?;
     lab.daemon.terminate()?;
     ensure!(lab.daemon.unload(&lab.office.gateway)?.status.success());
-    ensure!(until(SOON + Duration::from_secs(12), || jiff::Timestamp::now() > end));
+    ensure!(until(SOON + Duration::from_secs(20), || jiff::Timestamp::now() > end));
     // As after an upgrade: the image is of no use.
     fs::write(lab.daemon.state().join("image.bin"), "")?;
     let said = arms(&lab)?;

@@ -31,6 +31,9 @@ pub struct Enforced {
     pub detail: Option<String>,
 }
 
+/// What stands before the interface's number in the name of a pin that stands for a qdisc of ours.
+const CLSACT: &str = "clsact";
+
 /// Everything that one instance attached.
 pub(super) struct Attached {
     dir: PathBuf,
@@ -63,7 +66,7 @@ impl Attached {
 
     /// Pinned beside filters whose qdisc we made: it goes with the last of them.
     fn qdisc_pin(&self, ifindex: u32) -> PathBuf {
-        self.folder(Attachment::Filter).join(format!("clsact_{ifindex}"))
+        self.folder(Attachment::Filter).join(format!("{CLSACT}_{ifindex}"))
     }
 
     /// The seats that are pinned, by interface.
@@ -128,7 +131,7 @@ impl Attached {
             let qdisc = self.qdisc_pin(ifindex);
             if !held.contains_key(&ifindex) {
                 unpin(&qdisc)?;
-            } else if qdisc.file_name().is_some_and(|own| own.to_string_lossy() == format!("{name}_{ifindex}")) {
+            } else if name == CLSACT {
                 let failed = |why: std::io::Error| DatapathError::Pin {
                     what: "hold",
                     path: qdisc.clone(),

@@ -223,8 +223,6 @@ impl Core {
 
 #[cfg(test)]
 mod tests {
-    use std::thread;
-
     use super::*;
     use crate::api::types::HistoryQuery;
     use crate::engine::house::House;
@@ -233,19 +231,18 @@ mod tests {
     fn whose_time_was_over_by_a_wrong_clock_is_cut_off_again() {
         let house = House::new();
         let passes = || house.passes("10.30.0.9", "10.20.0.1", "tcp/5432");
-        let cut = |until: Option<Timestamp>| {
-            let request = QuarantineRequest { target: "10.30.0.9".into(), until, reason: "A worm".into() };
-            house.admin().quarantine(&request).value.unwrap();
+        let [yesterday, tomorrow] = [-24, 24].map(|hours| Timestamp::now() + jiff::SignedDuration::from_hours(hours));
+        let cut_until_the_clock_is_ahead = || {
+            let (until, reason) = (Some(tomorrow), "A worm".to_owned());
+            house.admin().quarantine(&QuarantineRequest { target: "10.30.0.9".into(), until, reason }).value.unwrap();
+            assert!(!passes());
+            // By that clock tomorrow is long past.
+            house.engine.core().quarantine.0[0].until = Some(yesterday);
+            house.engine.tick();
+            assert!(passes() && house.engine.quarantined().value.is_empty());
         };
-        let soon = || Timestamp::now() + Duration::from_millis(300);
-        let wait = || thread::sleep(Duration::from_millis(400));
-        cut(Some(soon()));
-        assert!(!passes());
-        wait();
-        house.engine.tick();
-        assert!(passes() && house.engine.quarantined().value.is_empty());
-        // By the clock that is right now it would have been tomorrow.
-        let tomorrow = Timestamp::now() + Duration::from_hours(24);
+        cut_until_the_clock_is_ahead();
+        // And by the right one it is not.
         house.engine.core().let_back.0[0].1.until = Some(tomorrow);
         house.engine.tick();
         assert!(!passes());
@@ -256,9 +253,7 @@ mod tests {
         assert_eq!(verbs, ["start", "quarantine", "release", "quarantine"]);
         // Whoever is let back by somebody stays so.
         house.admin().release("10.30.0.9", None).value.unwrap();
-        cut(Some(soon()));
-        wait();
-        house.engine.tick();
+        cut_until_the_clock_is_ahead();
         house.admin().release("10.30.0.9", None).value.unwrap();
         assert!(house.engine.core().let_back.0.is_empty());
         house.engine.tick();
