@@ -97,10 +97,9 @@ fn f4_pins_that_somebody_removes_are_made_anew_and_told_and_nothing_opens() -> R
         assert!(until(SOON, are_back), "{hook}: pins are back; the daemon said:\n{}", lab.daemon.log());
         // One in the place of another is none.
         let mut links = there.iter().filter(|pin| pin.to_string_lossy().contains("ss_"));
-        if let (Some(one), Some(other)) = (links.next(), links.next()) {
-            fs::rename(one, other)?;
-            assert!(until(SOON, || one.exists()), "{hook}: the daemon said:\n{}", lab.daemon.log());
-        }
+        let (one, other) = (links.next().context("a link")?, links.next().context("another")?);
+        fs::rename(one, other)?;
+        assert!(until(SOON, || one.exists()), "{hook}: the daemon said:\n{}", lab.daemon.log());
         let is_well = || lab.daemon.health(&lab.office.gateway).is_ok_and(|code| code == 200);
         assert!(until(SOON, is_well), "{hook}: the daemon said:\n{}", lab.daemon.log());
         lab.daemon.kill()?;
@@ -126,6 +125,7 @@ fn f4_where_no_pin_can_be_made_any_more_what_is_attached_stays_and_is_told() -> 
                 let amiss = status["amiss"].to_string();
                 status["state"] == "degraded"
                     && amiss.contains("as long as this daemon runs")
+                    && amiss.contains("cannot make anew the pin")
                     && amiss.contains("lan30")
             })
         };

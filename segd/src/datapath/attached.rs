@@ -93,7 +93,7 @@ impl Attached {
     /// The seats that are filled, with their pins or without, by interface.
     fn filled(&self) -> BTreeMap<u32, BTreeSet<Seat>> {
         let mut found = self.pinned();
-        for (ifindex, seat) in self.held.seats() {
+        for (ifindex, seat) in self.held.unpinned() {
             found.entry(ifindex).or_default().insert(seat);
         }
         found

@@ -85,9 +85,10 @@ impl Held {
         self.seats.get(path).is_some_and(Hold::is_in_place)
     }
 
-    /// The seats that are filled, with or without a pin, and their interfaces.
-    pub(super) fn seats(&self) -> impl Iterator<Item = (u32, Seat)> {
-        self.seats.values().filter(|hold| hold.is_in_place()).map(|hold| (hold.ifindex, hold.seat))
+    /// The seats that are filled and have no pin, and their interfaces.
+    pub(super) fn unpinned(&self) -> impl Iterator<Item = (u32, Seat)> {
+        let lost = self.seats.iter().filter(|(path, hold)| !path.exists() && hold.is_in_place());
+        lost.map(|(_, hold)| (hold.ifindex, hold.seat))
     }
 
     /// Pins anew what somebody has unpinned, or put something else in the place of, unless its interface is gone. Gives the

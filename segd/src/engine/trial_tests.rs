@@ -1,6 +1,7 @@
 //! Policies on trial, over a kernel of paper.
 
 use std::fs;
+use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -147,14 +148,19 @@ fn amiss(house: &House) -> String {
     amiss.map(|amiss| amiss.what).collect::<Vec<_>>().join("\n")
 }
 
-#[test]
-fn a_file_that_cannot_be_put_back_is_put_back_once_it_can() {
+/// After a trial whose file can't be put back: where what was refused is to be kept stands a folder.
+fn gone_back_without_its_file() -> (House, PathBuf) {
     let house = House::new();
-    // A folder where what was refused is to be kept makes it fail.
     let in_the_way = house.dir.path().join("zones.yaml.unconfirmed");
     fs::create_dir(&in_the_way).unwrap();
     tried(&house, 60);
     house.admin().rollback(None).value.unwrap();
+    (house, in_the_way)
+}
+
+#[test]
+fn a_file_that_cannot_be_put_back_is_put_back_once_it_can() {
+    let (house, in_the_way) = gone_back_without_its_file();
     assert!(!house.passes("10.30.0.9", "10.20.0.1", "tcp/80"), "the kernel is back all the same");
     assert!(amiss(&house).contains("could not be put back"), "{}", amiss(&house));
     assert!(marker(&house), "a start would put it back");
@@ -170,11 +176,7 @@ fn a_file_that_cannot_be_put_back_is_put_back_once_it_can() {
 
 #[test]
 fn whoever_edits_the_file_of_a_trial_that_is_over_keeps_their_edit() {
-    let house = House::new();
-    let in_the_way = house.dir.path().join("zones.yaml.unconfirmed");
-    fs::create_dir(&in_the_way).unwrap();
-    tried(&house, 60);
-    house.admin().rollback(None).value.unwrap();
+    let (house, in_the_way) = gone_back_without_its_file();
     let edited = web().replace("tcp/80", "tcp/8080");
     fs::write(house.config(), &edited).unwrap();
     fs::remove_dir(&in_the_way).unwrap();
@@ -186,11 +188,7 @@ fn whoever_edits_the_file_of_a_trial_that_is_over_keeps_their_edit() {
 
 #[test]
 fn a_trial_that_left_its_marker_takes_no_later_policy_back() {
-    let house = House::new();
-    let in_the_way = house.dir.path().join("zones.yaml.unconfirmed");
-    fs::create_dir(&in_the_way).unwrap();
-    tried(&house, 60);
-    house.admin().rollback(None).value.unwrap();
+    let (house, in_the_way) = gone_back_without_its_file();
     assert!(marker(&house));
     let later = ZONES.replace("[tcp/5432]", "[tcp/5432, tcp/443]");
     let request = ApplyRequest { name: "later.yaml".into(), text: later.clone(), ..ApplyRequest::default() };

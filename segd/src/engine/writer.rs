@@ -72,7 +72,7 @@ pub(super) struct Core {
     /// What went wrong since the last good apply, with its mend; shown by status.
     pub(super) troubles: Vec<(String, String)>,
     /// Why what somebody has broken in the kernel could not be mended when it was last tried.
-    unmended: Option<String>,
+    pub(super) unmended: Option<String>,
     /// What the loaded programs got wrong when they were last tried.
     pub(super) misjudged: Vec<String>,
 }
@@ -344,7 +344,7 @@ impl Core {
         }
         let failed = failed.map(|error| error.to_string());
         if let Some(error) = failed.as_ref().filter(|_| failed != self.unmended) {
-            tracing::error!("{error}; status says what that means, and it is tried again");
+            tracing::error!("{error}; it is tried again every few seconds");
         }
         self.unmended = failed;
     }

@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::api::types::PolicyText;
@@ -167,13 +168,7 @@ impl StateDir {
 
     /// The policy that was last put in force, if one was.
     pub fn load_last_good(&self) -> Result<Option<LastGood>, StateError> {
-        let path = self.last_good();
-        let text = match fs::read(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(StateError::Read { path, source }),
-        };
-        serde_json::from_slice(&text).map(Some).map_err(|error| StateError::LastGood { path, fault: error.to_string() })
+        kept(self.last_good(), |path, fault| StateError::LastGood { path, fault })
     }
 
     /// Removes what is kept. Only for when the kernel has nothing of this instance any more.
@@ -193,6 +188,18 @@ impl StateDir {
 
     fn last_good(&self) -> PathBuf {
         self.dir.join("policy.json")
+    }
+}
+
+/// What a file holds, if there is one; `damaged` says what it means that it can't be understood.
+fn kept<T: DeserializeOwned>(
+    path: PathBuf,
+    damaged: impl FnOnce(PathBuf, String) -> StateError,
+) -> Result<Option<T>, StateError> {
+    match fs::read(&path) {
+        Ok(text) => serde_json::from_slice(&text).map(Some).map_err(|error| damaged(path, error.to_string())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(StateError::Read { path, source }),
     }
 }
 

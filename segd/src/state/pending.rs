@@ -2,14 +2,13 @@
 //! trusted: whoever starts puts the old one back first.
 
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::file::{self, FileError};
-use super::{StateDir, StateError, json};
+use super::{StateDir, StateError, json, kept};
 
 /// What has to be put back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,13 +54,7 @@ impl StateDir {
 
     /// The policy that waits for its confirmation.
     pub fn load_pending(&self) -> Result<Option<Marker>, StateError> {
-        let path = self.pending();
-        let text = match fs::read(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(StateError::Read { path, source }),
-        };
-        serde_json::from_slice(&text).map(Some).map_err(|error| StateError::Pending { path, fault: error.to_string() })
+        kept(self.pending(), |path, fault| StateError::Pending { path, fault })
     }
 
     /// Nothing waits any more.

@@ -1,13 +1,10 @@
 //! Who is cut off, over restarts and reloads. A host that was cut off stays so until somebody or its time lets it back.
 
-use std::fs;
-use std::io;
-
 use ipnet::IpNet;
 use jiff::Timestamp;
 
 use super::file::{self, FileError};
-use super::{StateDir, StateError, json};
+use super::{StateDir, StateError, json, kept};
 use crate::api::types::QuarantineView;
 use crate::compile::{Cut, Whom};
 use crate::policy::ZoneName;
@@ -68,14 +65,8 @@ impl StateDir {
 
     /// Who was cut off.
     pub fn load_quarantine(&self) -> Result<Quarantine, StateError> {
-        let path = self.path().join(FILE);
-        let text = match fs::read(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Quarantine::default()),
-            Err(source) => return Err(StateError::Read { path, source }),
-        };
-        let read = serde_json::from_slice(&text).map(Quarantine);
-        read.map_err(|error| StateError::Quarantine { path, fault: error.to_string() })
+        let read = kept(self.path().join(FILE), |path, fault| StateError::Quarantine { path, fault })?;
+        Ok(Quarantine(read.unwrap_or_default()))
     }
 }
 
@@ -83,6 +74,8 @@ const FILE: &str = "quarantine.json";
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn entry(target: &str, until: Option<Timestamp>) -> QuarantineView {
