@@ -15,6 +15,9 @@ use crate::command::{cargo, root, run, target_dir};
 /// Every target, with the longest input that is tried, in bytes.
 const TARGETS: [(&str, u32); 5] = [("parser", 700), ("flows", 1024), ("loader", 8192), ("api", 4096), ("state", 65536)];
 
+/// Of the targets' own workspace.
+const MANIFEST: &str = "fuzz/Cargo.toml";
+
 /// What LLVM's sanitizer coverage has to lay down for libFuzzer: counters at edges, their places, and what is compared.
 const COVERAGE: &str = "--cfg=fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
@@ -64,13 +67,20 @@ pub(crate) fn run_fuzz(options: &Options) -> Result<()> {
     )
 }
 
+/// Fails if the fuzz targets, a workspace of their own, pin other libraries than their manifests ask for.
+pub(crate) fn check_lock() -> Result<()> {
+    let mut resolve = cargo(&["metadata", "--quiet", "--locked", "--format-version", "1", "--manifest-path", MANIFEST]);
+    run(resolve.stdout(Stdio::null()))
+        .context("a dependency changed: `cargo update --workspace --manifest-path fuzz/Cargo.toml`")
+}
+
 /// The folder of the programs.
 fn build() -> Result<PathBuf> {
     let host = host()?;
     let target = target_dir().join("fuzz");
     // Build scripts and macros run here too, without libFuzzer: a named target keeps the coverage out of them. And no target
     // loads a kernel program.
-    let mut command = cargo(&["build", "--locked", "--release", "--manifest-path", "fuzz/Cargo.toml", "--bins"]);
+    let mut command = cargo(&["build", "--locked", "--release", "--manifest-path", MANIFEST, "--bins"]);
     command.args(["--target", &host]).arg("--target-dir").arg(&target);
     command.env("RUSTFLAGS", COVERAGE).env("SEGD_EBPF_OBJECT_FILE", "/dev/null");
     run(&mut command).context("could not build the fuzz targets; libFuzzer needs a C++ compiler, Debian's g++")?;
@@ -124,7 +134,12 @@ fn drive(program: &Path, name: &str, longest: u32, options: &Options) -> Result<
     run(write_seeds.arg(name).arg(&seeds))?;
     let seconds = u64::from(options.minutes) * 60;
     let mut command = Command::new(program);
-    command.arg(&corpus).arg(&seeds).arg(root().join("tests/fuzz").join(name));
+    command.arg(&corpus).arg(&seeds);
+    // Only of a target that failed once are there cases.
+    let kept = root().join("tests/fuzz").join(name);
+    if kept.is_dir() {
+        command.arg(kept);
+    }
     command.args([
         format!("-max_total_time={seconds}"),
         format!("-max_len={longest}"),

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::bench;
 use crate::command::{cargo, run};
+use crate::fuzz;
 use crate::setup;
 
 /// How many tests ended how.
@@ -20,6 +21,7 @@ struct Tally {
 /// Unit tests first, then what needs the built programs and root.
 pub(crate) fn run_all() -> Result<()> {
     setup::install()?;
+    fuzz::check_lock()?;
     run(&mut cargo(&["build", "--workspace", "--locked"]))?;
     let skips = tempfile::NamedTempFile::new().context("could not make a file that counts skipped tests")?;
     let mut tally = Tally::default();

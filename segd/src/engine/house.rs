@@ -8,17 +8,21 @@ use std::sync::{Arc, Mutex};
 use jiff::{SignedDuration, Timestamp};
 use tempfile::TempDir;
 
+#[cfg(test)]
+use super::Acting;
+use super::Engine;
 use super::guarding::Machine;
 use super::judge::Written;
 use super::kernel::Kernel;
 use super::writer::{Core, Parts};
-use super::{Acting, Engine};
+#[cfg(test)]
 use crate::api::types::{ExplainQuery, Explanation, Verdict};
 use crate::compile::{Answer, Clock, Freed, Image, Question, Registry};
 use crate::config::read_sources;
 use crate::datapath::{
     Attachment, Counters, DatapathError, Enforced, Fallback, Flow, Occupancy, Probed, Published, Sizes,
 };
+#[cfg(test)]
 use crate::history::Who;
 use crate::interfaces::{Change, Hook, Kind, Link};
 use crate::policy::Forward;
@@ -262,11 +266,6 @@ impl House {
         Self { dir, paper, engine }
     }
 
-    /// The engine in the hands of an admin.
-    pub(crate) fn admin(&self) -> Acting<'_> {
-        self.engine.by(Who { uid: 0, loginuid: Some(1000), user: "alice".into() })
-    }
-
     /// What a caller can change: the policy, who is cut off, and the files.
     pub(crate) fn state(&self) -> (String, u32, String, String) {
         let text = fs::read_to_string(self.config()).unwrap_or_default();
@@ -287,13 +286,21 @@ impl House {
         fs::read_to_string(self.dir.path().join("zones.d/50-segctl.yaml")).unwrap_or_default()
     }
 
+    pub(super) fn generation(&self) -> u32 {
+        self.paper.0.lock().unwrap().generation
+    }
+}
+
+#[cfg(test)]
+impl House {
+    /// The engine in the hands of an admin.
+    pub(crate) fn admin(&self) -> Acting<'_> {
+        self.engine.by(Who { uid: 0, loginuid: Some(1000), user: "alice".into() })
+    }
+
     /// Somebody takes the program off an interface.
     pub(crate) fn tear_off(&self, ifindex: u32) {
         self.paper.0.lock().unwrap().torn_off.insert(ifindex);
-    }
-
-    pub(super) fn generation(&self) -> u32 {
-        self.paper.0.lock().unwrap().generation
     }
 
     pub(super) fn attached(&self) -> Vec<(String, Hook)> {
