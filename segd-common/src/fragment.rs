@@ -5,6 +5,7 @@ use core::cell::Cell;
 
 use crate::addr::Addr;
 use crate::env::Env;
+use crate::flow;
 use crate::packet::Packet;
 use crate::reason::Reason;
 
@@ -93,11 +94,9 @@ impl DatagramKey {
 
     #[inline(always)]
     fn place(&self, seed: u64) -> u32 {
-        const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
-        let mut hash = (self.src.hi ^ seed).wrapping_mul(MIX) ^ self.src.lo;
-        hash = (hash.wrapping_mul(MIX) ^ self.dst.hi).wrapping_mul(MIX) ^ self.dst.lo;
-        hash = (hash ^ self.id).wrapping_mul(MIX);
-        (hash >> 40) as u32 & (DATAGRAMS - 1)
+        let words = [self.src.lo, self.dst.hi, self.dst.lo, self.id];
+        let hash = words.iter().fold(self.src.hi ^ seed, |hash, word| flow::mix(hash) ^ word);
+        flow::mix(hash) as u32 & (DATAGRAMS - 1)
     }
 
     /// The place of this datagram, whoever has it now.
@@ -256,5 +255,22 @@ impl Piece {
     #[inline(always)]
     const fn packed_or_none(self) -> u32 {
         if self.start == self.end { 0 } else { self.packed() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_bit_of_a_name_moves_its_place() {
+        let name = DatagramKey { src: Addr { hi: 1, lo: 2 }, dst: Addr { hi: 3, lo: 4 }, id: 5 };
+        for bit in 0..320 {
+            let mut other = name;
+            let words = [&mut other.src.hi, &mut other.src.lo, &mut other.dst.hi, &mut other.dst.lo, &mut other.id];
+            *words.into_iter().nth(bit / 64).expect("five words") ^= 1 << (bit % 64);
+            let stays = (0..64).filter(|seed| name.place(*seed) == other.place(*seed)).count();
+            assert!(stays < 3, "bit {bit} leaves it where it is under {stays} of 64 seeds");
+        }
     }
 }

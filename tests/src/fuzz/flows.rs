@@ -15,7 +15,6 @@ use segd_common::control::Control;
 use segd_common::image::{PAGE_WORDS, Page, Root, slot};
 use segd_common::parse::Framing;
 use segd_common::pipeline::{self, Express, Sighting, Work};
-use segd_common::reason::Reason;
 use segd_common::view::Slice;
 
 use super::Bytes;
@@ -178,7 +177,7 @@ impl<'a> Stage<'a> {
         let want = self.world.judge(at, frame);
         let got = self.judged(hook, interface, frame);
         self.history.push(format!("{hook:?} at {}: {frame:02x?}\n  {want:?}", at.name));
-        let agreed = self.same(hook, &want, &got) || self.was_forgotten(&want, &got);
+        let agreed = self.same(hook, &want, &got) || self.was_forgotten(at, &want, &got);
         assert!(agreed, "the model says {want:?}, and the pipeline {got:?}\n{}", self.told());
         self.sent += u64::from(hook != Hook::Forward || !got.passes());
         let counted: u64 = self.machine.pairs.iter().flat_map(|pair| &pair.packets).map(Cell::get).sum();
@@ -225,11 +224,12 @@ impl<'a> Stage<'a> {
         want.why.name() == got.reason.name() && zones && rule && want.opened == got.opened
     }
 
-    /// The table of datagrams is small, and may forget one: what comes of it then is a part of nothing.
-    fn was_forgotten(&mut self, want: &Outcome, got: &pipeline::Outcome) -> bool {
-        let as_such = if self.world.only_watches() { Reason::Audit } else { Reason::NoConnection };
-        let Some(name) = want.datagram.filter(|_| got.reason == as_such && !got.opened) else { return false };
-        self.world.forget(name);
-        true
+    /// The table of datagrams is small, and may forget one.
+    fn was_forgotten(&mut self, at: Sight<'_>, want: &Outcome, got: &pipeline::Outcome) -> bool {
+        let forgotten = want.if_forgotten().is_some_and(|other| self.same(at.hook, &other, got));
+        if forgotten {
+            self.world.forget(at, want);
+        }
+        forgotten
     }
 }

@@ -46,17 +46,30 @@ pub struct Outcome {
     pub rule: Option<u16>,
     /// It opened a connection.
     pub opened: bool,
-    /// A datagram that it is a later part of. A table of these is small and may forget.
-    pub datagram: Option<Name>,
+    /// See [`Outcome::if_forgotten`].
+    forgotten: Option<Forgotten>,
     /// Its IP protocol, if it could be read.
     pub protocol: Option<u8>,
     /// It belongs to nothing, whether it passes or not.
     stray: bool,
 }
 
+/// What a part of a datagram gets if nothing is known of the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Forgotten {
+    name: Name,
+    /// The first part of it, whose outcome the rest gets.
+    first: Option<(Part, (u16, u16))>,
+    why: Why,
+    from: Who,
+    to: Who,
+    rule: Option<u16>,
+    opened: bool,
+}
+
 impl Outcome {
     fn of(why: Why, from: Who, to: Who) -> Self {
-        Self { why, from, to, rule: None, opened: false, datagram: None, protocol: None, stray: false }
+        Self { why, from, to, rule: None, opened: false, forgotten: None, protocol: None, stray: false }
     }
 
     fn said(said: Said, from: Who, to: Who) -> Self {
@@ -68,7 +81,23 @@ impl Outcome {
     }
 
     fn watched(self) -> Self {
-        Self { why: if self.why.passes() { self.why } else { Why::Audit }, ..self }
+        let soften = |why: Why| if why.passes() { why } else { Why::Audit };
+        let forgotten = self.forgotten.map(|forgotten| Forgotten { why: soften(forgotten.why), ..forgotten });
+        Self { why: soften(self.why), forgotten, ..self }
+    }
+
+    /// The same packet if its datagram was forgotten, as a small table of these may.
+    #[must_use]
+    pub fn if_forgotten(&self) -> Option<Self> {
+        let Forgotten { why, from, to, rule, opened, .. } = self.forgotten?;
+        Some(Self { why, from, to, rule, opened, ..*self })
+    }
+
+    /// A first part that is refused for what came before it.
+    fn refused_for(self, name: Name, part: Part, ports: (u16, u16)) -> Self {
+        let Self { why, from, to, rule, opened, .. } = self;
+        let first = why.passes().then_some((part, ports));
+        Self { forgotten: Some(Forgotten { name, first, why, from, to, rule, opened }), ..self.refused() }
     }
 }
 
@@ -108,9 +137,17 @@ impl World {
         &self.policy
     }
 
-    /// A datagram was forgotten.
-    pub fn forget(&mut self, name: Name) {
+    /// The datagram of the packet that was judged last had been forgotten.
+    pub fn forget(&mut self, at: Sight<'_>, outcome: &Outcome) {
+        let (Some(Forgotten { name, first, .. }), Some(outcome)) = (outcome.forgotten, outcome.if_forgotten()) else {
+            return;
+        };
         self.datagrams.remove(&name);
+        if let Some((part, ports)) = first {
+            let mut datagram = Datagram::new(outcome, self.generation, at.interface, ports);
+            datagram.add(part);
+            self.datagrams.insert(name, datagram);
+        }
     }
 
     /// Whether the policy in force drops nothing at all.
@@ -336,7 +373,7 @@ impl World {
         match known {
             Some(datagram) if datagram.ports != ports => {
                 datagram.dead = true;
-                return outcome.refused();
+                return outcome.refused_for(name, part, ports);
             }
             _ if !outcome.why.passes() => return outcome,
             Some(datagram) => {
@@ -353,21 +390,22 @@ impl World {
         }
         match self.datagrams.get_mut(&name).map(|datagram| datagram.add(part)) {
             Some(true) => outcome,
-            _ => outcome.refused(),
+            _ => outcome.refused_for(name, part, ports),
         }
     }
 
     fn later_part(&mut self, at: Sight<'_>, seen: &Seen, part: Part) -> Outcome {
         let name = Name::of(at, seen, part);
         let generation = self.generation;
+        let ends = self.ends(at, seen.key.src, seen.key.dst);
+        let of_nothing = Outcome::of(Why::NoConnection, ends.src.zone, ends.dst.zone);
         let known = self.datagrams.get_mut(&name).filter(|datagram| {
             datagram.generation == generation && (datagram.interface == at.interface || at.hook != Hook::Ingress)
         });
-        let Some(datagram) = known else {
-            let ends = self.ends(at, seen.key.src, seen.key.dst);
-            return Outcome::of(Why::NoConnection, ends.src.zone, ends.dst.zone);
-        };
-        let outcome = Outcome { opened: false, datagram: Some(name), ..datagram.outcome };
+        let Some(datagram) = known else { return of_nothing };
+        let Outcome { why, from, to, rule, opened, .. } = of_nothing;
+        let forgotten = Some(Forgotten { name, first: None, why, from, to, rule, opened });
+        let outcome = Outcome { opened: false, forgotten, ..datagram.outcome };
         if datagram.add(part) { outcome } else { outcome.refused() }
     }
 }

@@ -50,6 +50,20 @@ pub struct Got {
     pub opened: bool,
 }
 
+impl Got {
+    /// Whether it is what the model says.
+    #[must_use]
+    pub fn is(&self, want: &Outcome, hook: Hook) -> bool {
+        let passes = want.why.passes();
+        // What passes its second hook was counted at its first.
+        let counted = (hook != Hook::Forward || !passes).then_some((want.why as usize, want.from, want.to));
+        let rule = want.rule.filter(|_| counted.is_some() && passes);
+        let opened = want.opened && counted.is_some();
+        let got = self.counted.map(|(reason, from, to)| (reason as usize, from, to));
+        (self.passed, got, self.rule, self.opened) == (passes, counted, rule, opened)
+    }
+}
+
 /// Programs, maps, and what was counted so far.
 pub struct Ground {
     programs: [OwnedFd; 3],
