@@ -1,6 +1,6 @@
 //! Where answers are printed: as text for people, as JSON or YAML for programs, always the same data.
-//! Colours are taken away here unless standard output is a terminal and `NO_COLOR` is not set; a closed pipe is an
-//! error that ends the run quietly, never a panic.
+//! Colours are taken away here unless standard output is a terminal and `NO_COLOR` is not set; a closed pipe ends
+//! the run quietly, never with a panic.
 
 use std::io::{self, IsTerminal as _, Write as _};
 
@@ -10,6 +10,7 @@ use jiff::tz::TimeZone;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::failure::is_closed_pipe;
 use crate::plain::cleaned;
 use crate::words::Page;
 
@@ -33,8 +34,20 @@ pub(crate) struct Screen {
 }
 
 impl Screen {
-    /// Shows one answer: the object itself, or what `people` makes of it.
+    /// Shows one answer: the object itself, or what `people` makes of it. Whoever closes the pipe has read enough, and the
+    /// exit status is what it would have been.
     pub(crate) fn show<T: Serialize + DeserializeOwned>(
+        &self,
+        answer: &T,
+        people: impl FnOnce(&T, &Page) -> String,
+    ) -> anyhow::Result<()> {
+        match self.put(answer, people) {
+            Err(error) if is_closed_pipe(&error) => Ok(()),
+            done => done,
+        }
+    }
+
+    fn put<T: Serialize + DeserializeOwned>(
         &self,
         answer: &T,
         people: impl FnOnce(&T, &Page) -> String,
@@ -46,7 +59,8 @@ impl Screen {
         }
     }
 
-    /// Shows one of a stream of answers: a line of text, a line of JSON, or a YAML document.
+    /// Shows one of a stream of answers: a line of text, a line of JSON, or a YAML document. A closed pipe is an error that
+    /// ends the stream.
     pub(crate) fn show_line<T: Serialize + DeserializeOwned>(
         &self,
         answer: &T,
@@ -56,9 +70,9 @@ impl Screen {
             Format::Json => print(&serde_json::to_string(answer).context("writing the answer as JSON")?),
             Format::Yaml => {
                 print("---")?;
-                self.show(answer, people)
+                self.put(answer, people)
             }
-            Format::Table => self.show(answer, people),
+            Format::Table => self.put(answer, people),
         }
     }
 }

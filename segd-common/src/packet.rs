@@ -129,6 +129,8 @@ pub struct Packet {
     pub flags: u8,
     /// TCP sequence number.
     pub seq: u32,
+    /// TCP acknowledgement number, whatever the flags say of it.
+    pub ack: u32,
     /// Whether `key` holds addresses: a frame that was refused later still has its zones for the counters.
     pub addressed: bool,
     /// Where it stands in its datagram.
@@ -151,6 +153,7 @@ impl Packet {
         essential: Essential::No,
         flags: 0,
         seq: 0,
+        ack: 0,
         addressed: false,
         fragment: Fragment::WHOLE,
         quoted: FlowKey::NONE,
@@ -161,13 +164,14 @@ impl Packet {
     /// Makes a used packet [`Packet::EMPTY`] again, field by field: in one piece it would become a loop over bytes.
     #[inline(always)]
     pub fn clear(&mut self) {
-        let Self { key, service, kind, essential, flags, seq, addressed, fragment, quoted, claims, claim } = self;
+        let Self { key, service, kind, essential, flags, seq, ack, addressed, fragment, quoted, claims, claim } = self;
         *key = FlowKey::NONE;
         *service = 0;
         *kind = Kind::Plain;
         *essential = Essential::No;
         *flags = 0;
         *seq = 0;
+        *ack = 0;
         *addressed = false;
         *fragment = Fragment::WHOLE;
         // Without an error's kind nobody reads what it quotes.

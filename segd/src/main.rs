@@ -59,27 +59,35 @@ fn exit_code(error: &anyhow::Error) -> ExitCode {
     }
 }
 
+/// Says a line on standard error, if somebody still listens: the exit status says the rest.
+macro_rules! told {
+    ($($words:tt)*) => {{
+        // Whoever closed it has read enough.
+        let _ = writeln!(std::io::stderr(), $($words)*);
+    }};
+}
+
 fn check(options: &Check) -> ExitCode {
     // `load` also finds what is wrong around the files, which their texts alone don't tell.
     let loaded = match load(&options.file) {
         Ok(loaded) => loaded,
         Err(faults) => {
-            eprintln!("{faults}");
+            told!("{faults}");
             return ExitCode::from(POLICY_REFUSED);
         }
     };
     let report = engine::check(loaded.sources);
     for warning in loaded.warnings {
-        eprintln!("warning: {warning}\n");
+        told!("warning: {warning}\n");
     }
     for fault in &report.faults {
-        eprintln!("{}\n", fault.picture);
+        told!("{}\n", fault.picture);
     }
     for test in report.tests.iter().filter(|test| !test.passed) {
-        eprintln!("{}: the test fails: {}: {}\n", test.place, test.claim, test.found);
+        told!("{}: the test fails: {}: {}\n", test.place, test.claim, test.found);
     }
     if !report.good() {
-        eprintln!("{}: refused", options.file.display());
+        told!("{}: refused", options.file.display());
         return ExitCode::from(POLICY_REFUSED);
     }
     let said = writeln!(

@@ -31,31 +31,39 @@ pub(crate) async fn run(args: &Args, session: &Session) -> anyhow::Result<ExitCo
     let policy = super::read_policy(&args.file)?;
     let report: DiffReport = session.client.send(Call::post("/v1/diff").json(&policy)?).await?.body;
     session.screen.show(&report, |report, page| text(report, page, &args.file.display().to_string()))?;
-    let same = report.newly_pass.is_empty() && report.newly_fail.is_empty();
+    let same = report.newly_pass.is_empty() && report.newly_fail.is_empty() && report.besides.is_empty();
     Ok(if same { ExitCode::SUCCESS } else { ExitCode::from(NO) })
 }
 
 fn text(report: &DiffReport, page: &Page, file: &str) -> String {
-    let DiffReport { newly_pass, newly_fail, would_cut } = report;
-    if newly_pass.is_empty() && newly_fail.is_empty() {
-        return format!("{file} lets pass exactly what passes now");
+    let DiffReport { newly_pass, newly_fail, besides, would_cut } = report;
+    let last = format!("{}\n  to put it in force: segctl apply {file}", besides_told(besides));
+    match (newly_pass.is_empty() && newly_fail.is_empty(), besides.is_empty()) {
+        (true, true) => return format!("{file} lets pass exactly what passes now"),
+        (true, false) => return format!("between zones {file} lets pass exactly what passes now{last}"),
+        (false, _) => {}
     }
     let mut grid = Grid::new(&["", "FROM", "TO", "SERVICE", "RULE"], page);
     rows(&mut grid, newly_pass, "+ would pass", Tone::Good);
     rows(&mut grid, newly_fail, "- would fail", Tone::Bad);
     let (pass, fail) = (newly_pass.len(), newly_fail.len());
     let cut = would_cut.as_ref().map(|cut| met(cut, "it would cut", page)).unwrap_or_default();
-    format!(
-        "{}\n\n{cut}{pass} would newly pass, {fail} would newly fail\n  to put it in force: segctl apply {file}",
-        grid.text()
-    )
+    format!("{}\n\n{cut}{pass} would newly pass, {fail} would newly fail{last}", grid.text())
+}
+
+/// A line each, indented.
+fn besides_told(besides: &[String]) -> String {
+    besides.iter().fold(String::new(), |told, line| told + "\n  " + &Tone::Bad.paint(line))
 }
 
 /// What `apply` is about to change, in words, for whoever is about to do it.
 pub(super) fn preview(report: &DiffReport, page: &Page) -> String {
-    let DiffReport { newly_pass, newly_fail, would_cut } = report;
-    if newly_pass.is_empty() && newly_fail.is_empty() {
-        return "it lets pass exactly what passes now".into();
+    let DiffReport { newly_pass, newly_fail, besides, would_cut } = report;
+    let besides_told = besides_told(besides);
+    match (newly_pass.is_empty() && newly_fail.is_empty(), besides.is_empty()) {
+        (true, true) => return "it lets pass exactly what passes now".into(),
+        (true, false) => return format!("between zones it lets pass exactly what passes now{besides_told}"),
+        (false, _) => {}
     }
     let mut grid = Grid::new(&["", "FROM", "TO", "SERVICE", "RULE"], page);
     rows(&mut grid, &newly_pass[..newly_pass.len().min(PREVIEWED)], "+ newly passes", Tone::Good);
@@ -63,7 +71,7 @@ pub(super) fn preview(report: &DiffReport, page: &Page) -> String {
     let left_out = newly_pass.len().saturating_sub(PREVIEWED) + newly_fail.len().saturating_sub(PREVIEWED);
     let more = if left_out == 0 { String::new() } else { format!("\n  and {left_out} more: segctl diff lists them") };
     let cut = would_cut.as_ref().map(|cut| format!("\n{}", met(cut, "it cuts", page))).unwrap_or_default();
-    format!("{}{more}\n{cut}", grid.text())
+    format!("{}{more}{besides_told}\n{cut}", grid.text())
 }
 
 /// Whom of those who were seen it meets.
@@ -108,6 +116,7 @@ mod tests {
         let report = DiffReport {
             newly_pass: vec![line("tcp/22", "disk-swap")],
             newly_fail: vec![line("tcp/8000-8010", "dev-reads-ledger")],
+            besides: vec!["wan0 would be guarded".into()],
             would_cut: None,
         };
         let shown = anstream::adapter::strip_str(&text(&report, &Page::sample(), "new.yaml")).to_string();
@@ -118,6 +127,7 @@ mod tests {
 - would fail  dev   accounting  tcp/8000-8010  dev-reads-ledger
 
 1 would newly pass, 1 would newly fail
+  wan0 would be guarded
   to put it in force: segctl apply new.yaml"
         );
     }
@@ -155,5 +165,11 @@ LAST      COUNT  INITIATOR        RESPONDER                SERVICE   VERDICT
     #[test]
     fn no_difference_is_said() {
         assert_eq!(text(&DiffReport::default(), &Page::sample(), "x"), "x lets pass exactly what passes now");
+        let besides = DiffReport { besides: vec!["wan0 would be guarded".into()], ..DiffReport::default() };
+        let shown = anstream::adapter::strip_str(&text(&besides, &Page::sample(), "x")).to_string();
+        assert_eq!(
+            shown,
+            "between zones x lets pass exactly what passes now\n  wan0 would be guarded\n  to put it in force: segctl apply x"
+        );
     }
 }

@@ -25,9 +25,37 @@ pub fn advance(flow: &Flow, direction: Direction, packet: &Packet) -> bool {
         return false;
     }
     if reply && flow.state.get() == State::HalfOpen as u8 {
-        flow.state.set(State::Established as u8);
+        answered(flow);
+    } else if !reply {
+        prove(flow);
     }
     true
+}
+
+/// The first answer: whoever opened it may still be made up.
+#[inline(always)]
+fn answered(flow: &Flow) {
+    flow.flags.set(flow.flags.get() | flag::UNPROVEN);
+    flow.state.set(State::Established as u8);
+}
+
+#[inline(always)]
+fn prove(flow: &Flow) {
+    let flags = flow.flags.get();
+    if flags & flag::UNPROVEN != 0 {
+        flow.flags.set(flags & !flag::UNPROVEN);
+    }
+}
+
+/// Whether a TCP segment shows that the handshake is done: the initiator acknowledges the responder's number, which nobody
+/// else knows, or the responder goes on. At most 128 KiB may have gone by, as the high half of the number is all that is kept.
+#[inline(always)]
+fn proves(flow: &Flow, reply: bool, packet: &Packet) -> bool {
+    if packet.flags & (tcp::SYN | tcp::RST) != 0 {
+        return false;
+    }
+    let beyond = ((packet.ack >> 16) as u16).wrapping_sub(flow.seq_to.get());
+    reply || (packet.flags & tcp::ACK != 0 && beyond <= 1)
 }
 
 #[inline(always)]
@@ -39,9 +67,12 @@ fn advance_tcp(flow: &Flow, reply: bool, packet: &Packet) -> bool {
     let last = if reply { &flow.seq_to } else { &flow.seq_from };
     let first_answer = reply && flow.state.get() == State::HalfOpen as u8;
     if first_answer && opening {
-        flow.state.set(State::Established as u8);
+        answered(flow);
         last.set((packet.seq >> 16) as u16);
         return true;
+    }
+    if flow.flags.get() & flag::UNPROVEN != 0 && proves(flow, reply, packet) {
+        prove(flow);
     }
     let unheard = flow.flags.get() & if reply { flag::UNHEARD_TO } else { flag::UNHEARD_FROM };
     if packet.flags & tcp::RST != 0 {

@@ -30,6 +30,8 @@ pub mod flag {
     pub const UNHEARD_FROM: u8 = 8;
     /// Adopted: nothing of the responder's has been seen yet.
     pub const UNHEARD_TO: u8 = 16;
+    /// The responder has answered, and the initiator has not shown yet that the answer reached it: it may be made up.
+    pub const UNPROVEN: u8 = 32;
 }
 
 /// Generation of an entry that is being written.
@@ -161,9 +163,12 @@ impl Flow {
         self.idle(now) < limit.wrapping_mul(hz)
     }
 
+    /// Whether it makes room for a new one. Only what both sides have a part in, and have not ended, stays: what a made-up
+    /// source opens, a server answers by itself.
     #[inline(always)]
     pub(super) fn may_be_evicted(&self, now: u64, hz: u32) -> bool {
-        self.state.get() == State::HalfOpen as u8 || self.unheard() || !self.live(now, hz)
+        let open = self.state.get() == State::Established as u8 && self.flags.get() & flag::UNPROVEN == 0;
+        !open || self.unheard() || !self.live(now, hz)
     }
 
     /// Whether it was adopted and only one side has been heard since: until the other answers it may be made up, and is

@@ -1,5 +1,5 @@
 //! Where connections stand: plain arrays, eight tags to a bucket, two buckets for each key. One look-up serves both
-//! directions. A live session is never evicted: a half-open connection or an expired one makes room, or nobody does.
+//! directions. A live session is never evicted: a connection that is half-open, over or expired makes room, or nobody does.
 
 use core::cell::Cell;
 
@@ -186,7 +186,7 @@ impl Choice for Free {
     }
 }
 
-/// Ways of connections that are half-open or forgotten.
+/// Ways of connections that are half-open, over or forgotten.
 struct Evict {
     now: u64,
     hz: u32,

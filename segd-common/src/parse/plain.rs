@@ -86,6 +86,7 @@ fn tcp<W: Window>(head: &W, payload: u32, packet: &mut Packet) -> Option<()> {
     packet.kind = tcp_kind(packet.flags)?;
     packet.essential = Essential::No;
     packet.seq = head.u32::<4>();
+    packet.ack = head.u32::<8>();
     Some(())
 }
 
@@ -100,6 +101,7 @@ fn udp<W: Window>(head: &W, payload: u32, packet: &mut Packet) -> Option<()> {
     packet.kind = Kind::Plain;
     packet.essential = dhcp(&packet.key);
     packet.seq = 0;
+    packet.ack = 0;
     Some(())
 }
 

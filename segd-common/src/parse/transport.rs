@@ -47,6 +47,7 @@ fn parse_tcp<V: View>(view: &V, span: Span, packet: &mut Packet) -> Result<(), R
     hold(span, 20, packet)?;
     ports(view, span, packet)?;
     packet.seq = held(view.u32(span.off + 4))?;
+    packet.ack = held(view.u32(span.off + 8))?;
     let control = held(view.u16(span.off + 12))?;
     let header = u32::from(control >> 12) * 4;
     if header < 20 {

@@ -6,9 +6,9 @@ use segd_common::flow::{FlowKey, State};
 use segd_common::packet::proto;
 use segd_common::reason::Reason;
 
-use crate::frame::{ACK, Line, SYN, line};
+use crate::frame::{ACK, Line, RST, SYN, line};
 use crate::machine::Machine;
-use crate::net::{ANNE, DMZ, LAN, Policy, SHOP, dmz, lan, tcp};
+use crate::net::{ANNE, DMZ, LAN, Policy, SHOP, dmz, lan, tcp, udp};
 use crate::seen::{Counter, Expect, gets};
 
 const WEB: u32 = 2;
@@ -22,16 +22,20 @@ const fn call(port: u16) -> Line {
     line(ANNE, port, SHOP, 443)
 }
 
+/// Opens one, if there is room, and lets the responder answer and the initiator go on. Gives whether there was.
+fn open(machine: &Machine, call: Line) -> bool {
+    let opened = machine.judge(lan(), &call.tcp(SYN, 1)).opened;
+    if opened {
+        assert!(machine.judge(dmz(), &call.back().tcp(SYN | ACK, 1)).passes());
+        assert!(machine.judge(lan(), &call.tcp(ACK, 2)).passes());
+    }
+    opened
+}
+
 /// A table of two buckets, full of established connections; their ports.
 fn full(policy: &Policy) -> (Machine, Vec<u16>) {
     let machine = Machine::small(policy, 2);
-    let mut ports = Vec::new();
-    for port in 1000..2000 {
-        if machine.judge(lan(), &call(port).tcp(SYN, 1)).opened {
-            assert!(machine.judge(dmz(), &call(port).back().tcp(SYN | ACK, 1)).passes());
-            ports.push(port);
-        }
-    }
+    let ports: Vec<u16> = (1000..2000).filter(|port| open(&machine, call(*port))).collect();
     assert_eq!(machine.states(), [State::Established as u8; 16]);
     // Their events have used up a second's allowance.
     machine.pass_secs(1);
@@ -116,13 +120,7 @@ fn a_watched_pair_passes_what_finds_no_room() {
 #[test]
 fn d11_a_flood_of_half_open_connections_evicts_nobody_but_its_like() {
     let machine = Machine::small(&web(), 16);
-    let mut established = Vec::new();
-    for port in 1000..1064 {
-        if machine.judge(lan(), &call(port).tcp(SYN, 1)).opened {
-            assert!(machine.judge(dmz(), &call(port).back().tcp(SYN | ACK, 1)).passes());
-            established.push(port);
-        }
-    }
+    let established: Vec<u16> = (1000..1064).filter(|port| open(&machine, call(*port))).collect();
     assert_eq!(established.len(), 64);
     for port in 2000..12_000 {
         let outcome = machine.judge(lan(), &line("10.1.0.6", port, SHOP, 443).tcp(SYN, 1));
@@ -132,6 +130,77 @@ fn d11_a_flood_of_half_open_connections_evicts_nobody_but_its_like() {
         machine.send(lan(), &call(port).tcp(ACK, 2)).is(THERE);
     }
     machine.send(lan(), &line("10.1.0.6", 11_999, SHOP, 443).tcp(SYN, 1)).is(THERE);
+}
+
+/// A machine whose table of two buckets is full of connections to which `then` happened, each after its first packet.
+fn full_of(first: impl Fn(Line) -> Vec<u8>, then: impl Fn(&Machine, Line)) -> Machine {
+    let machine = Machine::small(&web().allow(LAN, DMZ, udp(443), WEB), 2);
+    // Far more than there is room for: both buckets get their eight.
+    for port in 1000..1200 {
+        if machine.judge(lan(), &first(call(port))).opened {
+            then(&machine, call(port));
+        }
+    }
+    assert_eq!(machine.states().len(), 16);
+    machine
+}
+
+/// How many of a hundred new connections find room there.
+fn find_room(machine: &Machine) -> usize {
+    (3000..3100).filter(|port| machine.judge(lan(), &call(*port).tcp(SYN, 1)).opened).count()
+}
+
+/// A made-up source gets an answer, which it never sees.
+#[test]
+fn d11_what_only_the_server_has_a_part_in_makes_room() {
+    let syn = |call: Line| call.tcp(SYN, 1);
+    let answers = |flags, seq| {
+        move |machine: &Machine, call: Line| {
+            machine.send(dmz(), &call.back().tcp(flags, seq)).is(gets(Reason::Reply, LAN, DMZ).by(WEB));
+        }
+    };
+    assert_eq!(find_room(&full_of(syn, answers(SYN | ACK, 1))), 100, "an answer");
+    assert_eq!(find_room(&full_of(syn, answers(RST | ACK, 0))), 100, "a refusal");
+    let reply = |machine: &Machine, call: Line| {
+        machine.send(dmz(), &call.back().udp()).is(gets(Reason::Reply, LAN, DMZ).by(WEB));
+    };
+    assert_eq!(find_room(&full_of(Line::udp, reply)), 100, "an answer by UDP");
+    let blind = |machine: &Machine, call: Line| {
+        // Our frames acknowledge nothing; the server's number is far from that.
+        answers(SYN | ACK, 5 << 16)(machine, call);
+        machine.send(lan(), &call.tcp(ACK, 2)).is(THERE);
+    };
+    assert_eq!(find_room(&full_of(syn, blind)), 100, "an acknowledgement that is a guess");
+}
+
+#[test]
+fn d12_what_both_sides_have_a_part_in_stays() {
+    let (syn, answer) = (|call: Line| call.tcp(SYN, 1), |call: Line, seq| call.back().tcp(SYN | ACK, seq));
+    let knows = |machine: &Machine, call: Line| {
+        assert!(machine.judge(dmz(), &answer(call, 1)).passes());
+        assert!(machine.judge(lan(), &call.tcp(ACK, 2)).passes());
+    };
+    assert_eq!(find_room(&full_of(syn, knows)), 0, "the initiator knows the server's number");
+    let goes_on = |machine: &Machine, call: Line| {
+        assert!(machine.judge(dmz(), &answer(call, 5 << 16)).passes());
+        assert!(machine.judge(dmz(), &call.back().tcp(ACK, (5 << 16) + 1)).passes());
+    };
+    assert_eq!(find_room(&full_of(syn, goes_on)), 0, "the server goes on");
+    let asks_again = |machine: &Machine, call: Line| {
+        assert!(machine.judge(dmz(), &call.back().udp()).passes());
+        assert!(machine.judge(lan(), &call.udp()).passes());
+    };
+    assert_eq!(find_room(&full_of(Line::udp, asks_again)), 0, "UDP goes to and fro");
+}
+
+#[test]
+fn a_connection_that_is_over_makes_room() {
+    let (machine, ports) = full(&web());
+    machine.send(lan(), &call(ports[0]).tcp(RST | ACK, 2)).is(THERE);
+    assert!(find_room(&machine) > 0);
+    for port in &ports[1..] {
+        machine.send(lan(), &call(*port).tcp(ACK, 2)).is(THERE);
+    }
 }
 
 #[test]

@@ -89,3 +89,29 @@ pub(super) fn worded(spans: &[(usize, Span)]) -> Vec<String> {
     }
     words
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every key that `service` means, by class.
+    fn meant(service: Service) -> Vec<(usize, u16, u16)> {
+        let mut all = Vec::new();
+        for_each_span(service, |class, Span { low, high }| all.push((class, low, high)));
+        all
+    }
+
+    #[test]
+    fn a_service_covers_what_the_image_lets_it() {
+        let icmp = (0..=255).flat_map(|kind| [Service::Icmp(Some(kind)), Service::Icmpv6(Some(kind))]);
+        let others = [Service::Tcp(80, 80), Service::Udp(0, 9), Service::Sctp(5, 5), Service::Proto(47)];
+        for narrow in icmp.chain(others) {
+            for wide in [Service::Any, Service::Icmp(None), Service::Icmpv6(None), Service::Tcp(1, 99), narrow] {
+                let within = |(class, low, high): &(usize, u16, u16)| {
+                    meant(wide).iter().any(|(of, from, to)| of == class && from <= low && high <= to)
+                };
+                assert_eq!(wide.covers(narrow), meant(narrow).iter().all(within), "{narrow} in {wide}");
+            }
+        }
+    }
+}

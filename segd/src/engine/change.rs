@@ -1,6 +1,7 @@
 //! Changes of the policy that come over the control socket. Each edits text, and goes the same way as a hand-written
 //! file; the hand-written file is never edited.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -19,7 +20,7 @@ use crate::api::types::{
 use crate::compile::{Facts, Image, Question, compare};
 use crate::config::dropin::{self, DropinError};
 use crate::config::{Source, nearest, read_sources};
-use crate::policy::{Mode, PairMode, Policy, Rule, Service, ZoneName};
+use crate::policy::{Mode, PairMode, Policy, Rule, Service, Zone, ZoneName};
 use crate::seen::Row;
 use crate::state::FileError;
 use crate::state::file::Prepared;
@@ -187,18 +188,30 @@ impl Core {
             let file = Prepared::new(&self.config, main.text.as_bytes(), FILE_MODE)?;
             return self.try_out(written, *secs, || Ok(file.commit()?));
         }
-        let previous = match fs::read(&self.config) {
-            Ok(old) => Some(Prepared::new(&beside(&self.config, "previous"), &old, FILE_MODE)?),
+        let kept = self.kept_beside(text)?;
+        let file = Prepared::new(&self.config, main.text.as_bytes(), FILE_MODE)?;
+        self.put_in_force(written, || {
+            kept.into_iter().try_for_each(Prepared::commit)?;
+            Ok(file.commit()?)
+        })
+    }
+
+    /// What `text` takes the place of: what is in force, for the way back to it, and what somebody has written on the disk
+    /// and never put in force. What is only applied again takes nothing's place.
+    fn kept_beside(&self, text: &str) -> Result<Vec<Prepared>, Refusal> {
+        let in_force = &self.force.written.sources[0].text;
+        let on_disk = match fs::read(&self.config) {
+            Ok(bytes) => Some(bytes),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => {
                 return Err(Refusal::Failed(format!("cannot read {} to keep it: {error}", self.config.display())));
             }
         };
-        let file = Prepared::new(&self.config, main.text.as_bytes(), FILE_MODE)?;
-        self.put_in_force(written, || {
-            previous.map_or(Ok(()), Prepared::commit)?;
-            Ok(file.commit()?)
-        })
+        let was_never_in_force = |bytes: &&Vec<u8>| ![in_force.as_bytes(), text.as_bytes()].contains(&bytes.as_slice());
+        let previous = Some(in_force.as_bytes()).filter(|_| in_force != text).map(|text| ("previous", text));
+        let unapplied = on_disk.as_ref().filter(was_never_in_force).map(|bytes| ("unapplied", bytes.as_slice()));
+        let keep = |(name, bytes): (&str, &[u8])| Ok(Prepared::new(&beside(&self.config, name), bytes, FILE_MODE)?);
+        previous.into_iter().chain(unapplied).map(keep).collect()
     }
 
     /// Faults, warnings and tests of a zone file in the place of ours.
@@ -226,9 +239,34 @@ impl Core {
         }
         let passes =
             |image: &Image, question: &Question| image.answer(question, facts.clock.jiffies).verdict != Verdict::Deny;
+        report.besides = self.besides(&written.policy);
         report.would_cut =
             would_cut(since, seen, |question| passes(&before.image, question) && !passes(&after.image, question));
         Ok(report)
+    }
+
+    /// What differs from the policy in force besides what zones let pass.
+    fn besides(&self, new: &Policy) -> Vec<String> {
+        let old = &self.force.written.policy;
+        let guarded = |policy: &Policy| -> BTreeSet<String> {
+            self.machine.guarded(&policy.interfaces).map(|link| link.name.clone()).collect()
+        };
+        let (was, is) = (guarded(old), guarded(new));
+        let open =
+            was.difference(&is).map(|name| format!("{name} would not be guarded any more: everything passes there"));
+        let shut = is.difference(&was).map(|name| format!("{name} would be guarded"));
+        let seen_on = |zone: &Zone| match zone.interfaces.as_slice() {
+            [] => "every interface".to_owned(),
+            globs => globs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+        };
+        let moved = new.zones.iter().filter_map(|zone| {
+            let before = old.zones.iter().find(|before| before.name == zone.name)?;
+            let (before, after) = (seen_on(before), seen_on(zone));
+            (before != after).then(|| format!("{} would be believed on {after}, not on {before}", zone.name))
+        });
+        let essentials = (old.essentials != new.essentials)
+            .then(|| "what always passes would be something else: the list of essentials differs".to_owned());
+        open.chain(shut).chain(moved).chain(essentials).collect()
     }
 
     /// The machine as the policy in force knows it, at this moment.

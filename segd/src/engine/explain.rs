@@ -158,7 +158,7 @@ pub(super) fn special(address: IpAddr) -> bool {
 }
 
 /// The zone with the longest prefix; the machine's own addresses are not asked.
-fn zone_of(policy: &Policy, address: IpAddr) -> &str {
+pub(super) fn zone_of(policy: &Policy, address: IpAddr) -> &str {
     let prefixes =
         policy.zones.iter().flat_map(|zone| zone.networks.iter().map(move |network| (network, zone.name.0.as_str())));
     let longest =

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::explain::{candidates, special};
+use super::explain::{candidates, special, zone_of};
 use super::grants::zone_names;
 use super::refusal::Refusal;
 use super::writer::Core;
-use crate::api::types::{QuarantineReport, QuarantineRequest, QuarantineView};
+use crate::api::types::{Amiss, QuarantineReport, QuarantineRequest, QuarantineView};
 use crate::compile::Whom;
 use crate::config::{LONGEST, says_something};
 use crate::history::Who;
@@ -81,14 +81,15 @@ impl Core {
     /// Lets somebody back. Whoever is not cut off is let back already.
     pub(super) fn release(&mut self, target: &str) -> Result<QuarantineReport, Refusal> {
         let meant = self.known(target)?;
-        let before = self.quarantine.find(&meant).is_some();
-        if before {
-            self.put_quarantine(self.quarantine.without(&meant))?;
-        } else if let Some(wider) = self.wider(&meant) {
+        if let Some(wider) = self.wider(&meant) {
             return Err(Refusal::bad(
                 format!("{target} is cut off as a part of {wider}"),
                 format!("segctl release {wider} lets all of it back"),
             ));
+        }
+        let before = self.quarantine.find(&meant).is_some();
+        if before {
+            self.put_quarantine(self.quarantine.without(&meant))?;
         }
         self.let_back.forget(&meant);
         let generation = self.enforced_generation()?;
@@ -203,11 +204,30 @@ impl Core {
         Ok(meant)
     }
 
-    /// Of those who are cut off, one that includes `meant`.
+    /// Of those who are cut off, another one that includes `meant`: a network around it, or the zone that it begins in.
     fn wider(&self, meant: &Whom) -> Option<&str> {
         let Whom::Network(network) = meant else { return None };
-        let includes = |entry: &&QuarantineView| matches!(whom(&entry.target), Some(Whom::Network(other)) if other.contains(network));
+        let zone = zone_of(&self.force.written.policy, network.network());
+        let includes = |entry: &&QuarantineView| match whom(&entry.target) {
+            Some(Whom::Network(other)) => other != *network && other.contains(network),
+            Some(Whom::Zone(name)) => name.0 == zone,
+            None => false,
+        };
         self.quarantine.0.iter().find(includes).map(|entry| entry.target.as_str())
+    }
+
+    /// Zones that are cut off and that the policy no longer has: whoever was in them is back.
+    pub(super) fn quarantine_amiss(&self) -> Vec<Amiss> {
+        let zones = zone_names(&self.force.written.policy);
+        let lost =
+            |entry: &&QuarantineView| matches!(whom(&entry.target), Some(Whom::Zone(name)) if !zones.contains(&name.0));
+        let amiss = |QuarantineView { target, .. }: &QuarantineView| Amiss {
+            what: format!("zone {target} is cut off, but the policy has no such zone: nobody is cut off by that"),
+            mend: format!(
+                "segctl quarantine its networks, or what the zone is called now; then segctl release {target}"
+            ),
+        };
+        self.quarantine.0.iter().filter(lost).map(amiss).collect()
     }
 
     /// An address that is meant.
@@ -226,6 +246,40 @@ mod tests {
     use super::*;
     use crate::api::types::HistoryQuery;
     use crate::engine::house::House;
+
+    #[test]
+    fn whoever_is_cut_off_by_another_entry_too_is_not_said_to_be_back() {
+        let house = House::new();
+        let cut = |target: &str| {
+            let request = QuarantineRequest { target: target.into(), until: None, reason: "A worm".into() };
+            house.admin().quarantine(&request).value.unwrap();
+        };
+        let release = |target: &str| house.admin().release(target, None).value;
+        let passes = || house.passes("10.30.0.9", "10.20.0.1", "tcp/5432");
+        for wider in ["10.30.0.0/25", "dev"] {
+            cut(wider);
+            cut("10.30.0.9");
+            let refused = release("10.30.0.9").unwrap_err().to_string();
+            assert!(refused.contains(wider) && !passes(), "{refused}");
+            release(wider).unwrap();
+            assert!(!passes(), "its own entry is still there");
+            release("10.30.0.9").unwrap();
+            assert!(passes());
+        }
+    }
+
+    #[test]
+    fn a_zone_that_is_cut_off_and_no_longer_there_is_told() {
+        let house = House::new();
+        let request = QuarantineRequest { target: "admin".into(), until: None, reason: "A worm".into() };
+        house.admin().quarantine(&request).value.unwrap();
+        let told = || house.engine.core().quarantine_amiss().first().map(|amiss| amiss.what.clone());
+        assert_eq!(told(), None);
+        let text = std::fs::read_to_string(house.config()).unwrap().replace("admin:", "admins:");
+        let new = crate::api::types::PolicyText { name: "new.yaml".into(), text };
+        house.admin().apply(&crate::api::types::ApplyRequest::of(new), None).value.unwrap();
+        assert!(told().unwrap().contains("zone admin is cut off, but the policy has no such zone"));
+    }
 
     #[test]
     fn whose_time_was_over_by_a_wrong_clock_is_cut_off_again() {

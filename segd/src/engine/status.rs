@@ -123,6 +123,7 @@ impl Core {
         amiss.extend(self.troubles.iter().map(|(what, mend)| Amiss { what: what.clone(), mend: mend.clone() }));
         amiss.extend(tables.iter().filter_map(nearly_full));
         amiss.extend(self.owed_amiss());
+        amiss.extend(self.quarantine_amiss());
         amiss.extend(self.unmended.iter().map(|what| Amiss {
             what: what.clone(),
             mend: "mend that before segd is restarted: it is tried again every few seconds, and the next daemon finds what is \

@@ -197,6 +197,39 @@ fn apply_replaces_the_zone_file_and_keeps_the_old_one() {
 }
 
 #[test]
+fn the_way_back_is_to_what_was_in_force_and_no_text_is_lost() {
+    let house = House::new();
+    let beside = |name: &str| fs::read_to_string(house.dir.path().join(format!("zones.yaml.{name}"))).ok();
+    let (text, thought) = (ZONES.replace("tcp/5432]", "tcp/5432, tcp/80]"), format!("{ZONES}# half a thought\n"));
+    let apply = |text: &str| {
+        let new = PolicyText { name: house.config().display().to_string(), text: text.to_owned() };
+        house.admin().apply(&ApplyRequest::of(new), None).value.unwrap()
+    };
+    // Edited where it stands, then applied, twice.
+    fs::write(house.config(), &text).unwrap();
+    apply(&text);
+    apply(&text);
+    assert_eq!((beside("previous").as_deref(), beside("unapplied")), (Some(ZONES), None));
+    // Edited and never put in force, when another file takes its place.
+    fs::write(house.config(), &thought).unwrap();
+    apply(ZONES);
+    assert_eq!((beside("previous"), beside("unapplied")), (Some(text), Some(thought)));
+}
+
+#[test]
+fn a_diff_tells_of_interfaces_and_essentials_too() {
+    let house = House::new();
+    let lan_only = ZONES.replace("zones:\n", "interfaces: [{ name: wan* }]\nessentials: [arp]\nzones:\n");
+    let text = lan_only.replace("[10.20.0.0/24]", "[10.20.0.0/24], interfaces: [lan0]");
+    let diff = house.engine.diff(PolicyText { name: "new.yaml".into(), text }).value.unwrap();
+    assert!(diff.newly_pass.is_empty() && diff.newly_fail.is_empty(), "{diff:?}");
+    let [open @ .., moved, essentials] = diff.besides.as_slice() else { panic!("{:?}", diff.besides) };
+    assert!(!open.is_empty() && open.iter().all(|line| line.contains("would not be guarded any more")), "{open:?}");
+    assert_eq!(moved, "ledger would be believed on lan0, not on every interface");
+    assert!(essentials.contains("essentials differs"));
+}
+
+#[test]
 fn an_apply_with_faults_names_the_callers_file_and_leaves_everything() {
     let house = House::new();
     let bad = PolicyText { name: "new.yaml".into(), text: ZONES.replace("to: ledger", "to: leger") };

@@ -111,14 +111,10 @@ impl Core {
         let generation = kernel.publish(&image).map_err(|error| Refusal::Failed(error.to_string()))?;
         keep_image(&state, &written.policy, &image, &facts, sizes);
         tracing::info!("generation {generation} is in force; {} of its own tests passed", tests - failed.len());
-        let force = InForce {
-            written,
-            generation,
-            since: Timestamp::now(),
-            applied: Timestamp::now(),
-            clock: facts.clock,
-            facts,
-        };
+        // A start with the same files puts nothing new in force.
+        let same = last.as_ref().filter(|last| last.digest == written.digest);
+        let applied = same.map_or_else(Timestamp::now, |last| last.applied);
+        let force = InForce { written, generation, since: Timestamp::now(), applied, clock: facts.clock, facts };
         let mut core = Self {
             config,
             state,

@@ -139,6 +139,19 @@ impl FromStr for Service {
     }
 }
 
+/// Whether `icmp` and `any` mean this type too. Never meant are obsolete ones, and redirect, which changes routes: source
+/// quench, redirect, timestamp, information and address mask (RFC 6918, RFC 1122).
+#[must_use]
+pub(crate) const fn in_all_of_icmp(kind: u8) -> bool {
+    !matches!(kind, 4 | 5 | 13..=18)
+}
+
+/// The same for `icmpv6`: all but redirect (RFC 4861).
+#[must_use]
+pub(crate) const fn in_all_of_icmpv6(kind: u8) -> bool {
+    kind != 137
+}
+
 impl Service {
     /// Whether everything that `other` is, is in it. Two spans that only together hold a third don't.
     #[must_use]
@@ -147,7 +160,9 @@ impl Service {
             (Self::Tcp(low, high), Self::Tcp(from, to))
             | (Self::Udp(low, high), Self::Udp(from, to))
             | (Self::Sctp(low, high), Self::Sctp(from, to)) => low <= from && to <= high,
-            (Self::Any, _) | (Self::Icmp(None), Self::Icmp(_)) | (Self::Icmpv6(None), Self::Icmpv6(_)) => true,
+            (Self::Any | Self::Icmp(None), Self::Icmp(Some(kind))) => in_all_of_icmp(kind),
+            (Self::Any | Self::Icmpv6(None), Self::Icmpv6(Some(kind))) => in_all_of_icmpv6(kind),
+            (Self::Any, _) => true,
             (service, other) => service == other,
         }
     }

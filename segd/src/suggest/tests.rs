@@ -93,6 +93,14 @@ fn services_have_the_names_that_stand_for_all_of_what_was_seen_and_nothing_more(
 }
 
 #[test]
+fn no_name_stands_for_more_than_anybody_asked_for() {
+    let wide = "  all: [any]\n  pings: [icmp]\n  high: [tcp/1024-65535]\n";
+    let rows = [seen("10.30.0.5", "10.20.0.10", "tcp/8443", 1), seen("10.30.0.5", "10.20.0.10", "icmp/8", 1)];
+    let found = suggested(&policy(wide), &rows);
+    assert_eq!(told(&found.rules), ["desks > servers: tcp/8443 icmp/8"]);
+}
+
+#[test]
 fn pairs_that_need_the_same_are_one_rule_only_if_they_multiply_out() {
     let rows = [
         seen("10.30.0.5", "10.20.0.10", "tcp/22", 1),

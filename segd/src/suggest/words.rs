@@ -24,7 +24,8 @@ pub(super) fn service_text(proto: u8, port: u16) -> String {
 }
 
 /// Names for services that were seen: a named service if each of its members was seen, then ranges of neighbours, then
-/// single ones. Nothing is allowed beyond what was seen, but for the gaps inside a range that a named service has.
+/// single ones. Nothing is allowed beyond what was seen, but for the gaps inside a narrow range that a named
+/// service has.
 pub(super) fn named(seen: &BTreeSet<Service>, policy: &Policy) -> Vec<String> {
     let mut rest = seen.clone();
     let mut words = Vec::new();
@@ -32,7 +33,7 @@ pub(super) fn named(seen: &BTreeSet<Service>, policy: &Policy) -> Vec<String> {
     // The largest first, so that one name stands for as much as it can.
     services.sort_by_key(|(_, members)| std::cmp::Reverse(members.len()));
     for (name, members) in services {
-        let whole = members.iter().all(|member| seen.iter().any(|service| member.covers(*service)));
+        let whole = members.iter().all(|member| whole(*member, seen));
         let fresh = rest.iter().any(|service| members.iter().any(|member| member.covers(*service)));
         if whole && fresh {
             rest.retain(|service| !members.iter().any(|member| member.covers(*service)));
@@ -42,6 +43,20 @@ pub(super) fn named(seen: &BTreeSet<Service>, policy: &Policy) -> Vec<String> {
     words.sort();
     words.extend(joined(&rest).iter().map(ToString::to_string));
     words
+}
+
+/// So many ports are one service that picks among them, as passive FTP does; more are no service any more.
+const PORTS_OF_ONE: u16 = 256;
+
+/// Whether what was seen is enough of `member` for its name: a port out of a narrow range is, and what has no ports has to be
+/// all that it is.
+fn whole(member: Service, seen: &BTreeSet<Service>) -> bool {
+    match member {
+        Service::Tcp(low, high) | Service::Udp(low, high) | Service::Sctp(low, high) => {
+            high - low < PORTS_OF_ONE && seen.iter().any(|service| member.covers(*service))
+        }
+        one => seen.contains(&one),
+    }
 }
 
 /// Neighbouring ports as ranges.

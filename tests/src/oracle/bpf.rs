@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::ptr::NonNull;
 
 /// `enum bpf_cmd` (include/uapi/linux/bpf.h).
 const MAP_LOOKUP: libc::c_int = 1;
@@ -85,6 +86,9 @@ struct ObjectGet {
     flags: u32,
 }
 
+/// `BPF_F_MMAPABLE`, as `/proc` tells it.
+const MMAPABLE: &str = "0x400";
+
 /// A pinned array map.
 #[derive(Debug)]
 pub(super) struct ArrayMap {
@@ -92,6 +96,8 @@ pub(super) struct ArrayMap {
     /// Bytes of a value, as they are copied: a multiple of 8, times the CPUs if each has its own.
     value_bytes: usize,
     entries: u32,
+    /// Where its values stand in our memory, if the kernel lets them.
+    values: Option<NonNull<u8>>,
 }
 
 impl ArrayMap {
@@ -109,7 +115,23 @@ impl ArrayMap {
         let each_cpu = matches!(field("map_type"), 6);
         let cpus = if each_cpu { aya::util::nr_cpus().map_err(|(_, error)| error)? } else { 1 };
         let value_bytes = field("value_size").next_multiple_of(8) * cpus;
-        Ok(Self { fd, value_bytes, entries: field("max_entries") as u32 })
+        let mut map = Self { fd, value_bytes, entries: field("max_entries") as u32, values: None };
+        if told.lines().any(|line| line.starts_with("map_flags:") && line.ends_with(MMAPABLE)) {
+            map.values = Some(map.mapped()?);
+        }
+        Ok(map)
+    }
+
+    fn mapped(&self) -> io::Result<NonNull<u8>> {
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: a new mapping of the whole map, at a place of the kernel's choice.
+        let place =
+            unsafe { libc::mmap(std::ptr::null_mut(), self.bytes(), access, libc::MAP_SHARED, self.fd.as_raw_fd(), 0) };
+        NonNull::new(place.cast()).filter(|_| place != libc::MAP_FAILED).ok_or_else(io::Error::last_os_error)
+    }
+
+    const fn bytes(&self) -> usize {
+        self.value_bytes * self.entries as usize
     }
 
     /// Words of all values of one entry.
@@ -139,6 +161,11 @@ impl ArrayMap {
 
     /// Zeroes the whole map.
     pub(super) fn clear(&self, keys: &[u32], zeroes: &[u64]) -> io::Result<()> {
+        if let Some(values) = self.values {
+            // SAFETY: the mapping is this long and ours alone; no program runs meanwhile.
+            unsafe { values.as_ptr().write_bytes(0, self.bytes()) };
+            return Ok(());
+        }
         assert!(keys.len() >= self.entries as usize && zeroes.len() >= self.words() * self.entries as usize, "room");
         let mut batch = Batch {
             before: 0,
@@ -151,5 +178,17 @@ impl ArrayMap {
             flags: 0,
         };
         bpf(MAP_UPDATE_BATCH, &mut batch).map(|_| ())
+    }
+}
+
+// SAFETY: the mapping is the kernel's memory, bound to no thread, and only written by who has the map.
+unsafe impl Send for ArrayMap {}
+
+impl Drop for ArrayMap {
+    fn drop(&mut self) {
+        if let Some(values) = self.values {
+            // SAFETY: made by `mapped`, of this length, and used by nobody any more.
+            unsafe { libc::munmap(values.as_ptr().cast(), self.bytes()) };
+        }
     }
 }

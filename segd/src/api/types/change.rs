@@ -73,6 +73,9 @@ pub struct DiffReport {
     pub newly_pass: Vec<DiffLine>,
     /// What passes now and would be denied.
     pub newly_fail: Vec<DiffLine>,
+    /// What else would differ, in words: which interfaces are guarded, where a zone is believed, which essentials pass.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub besides: Vec<String>,
     /// Whom that would have met; left out if nobody.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub would_cut: Option<WouldCut>,
