@@ -70,6 +70,10 @@ fn follow(ctx: &XdpContext) -> Option<u32> {
     let room = Maps.room()?;
     let (frame, ifindex) = sight(ctx);
     let frame = frame.measured();
+    // Not every driver sends what goes on in pages.
+    if !frame.is_linear() {
+        return None;
+    }
     let head = frame.window(0, ETHERNET + 20)?;
     let ours = Maps.link_address(ifindex)?;
     if ours == 0

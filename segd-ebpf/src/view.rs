@@ -31,6 +31,15 @@ impl Frame {
         Self { start, end, len, spare: None }
     }
 
+    /// Whether nothing of it lies in pages; once it is measured.
+    #[inline(always)]
+    pub fn is_linear(&self) -> bool {
+        match self.len {
+            Length::Known(len) => len == (self.end - self.start) as u32,
+            Length::Linear(_) => false,
+        }
+    }
+
     /// The same with a word of this CPU's own, in a map's value, for the whole way's parser.
     #[inline(always)]
     pub fn with_spare(self, spare: *mut u32) -> Self {

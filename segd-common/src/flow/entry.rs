@@ -196,7 +196,12 @@ impl Flow {
     #[must_use]
     pub fn leased(&self, direction: Direction, second: u64) -> bool {
         let lease = self.lease.get();
-        lease >> 2 == second as u8 & 0x3f && lease & side_bit(direction) != 0
+        let age = (second as u8).wrapping_sub(lease >> 2) & 0x3f;
+        // Nor may it come round for a connection that is never silent and that the kernel has stopped forwarding.
+        if age > 1 && lease != 0 {
+            self.lease.set(0);
+        }
+        age == 0 && lease & side_bit(direction) != 0
     }
 
     /// It just did.

@@ -56,7 +56,11 @@ impl<E: Env> Context<'_, E> {
         let second = self.now.checked_div(u64::from(self.control.hz)).unwrap_or(0);
         match self.at.hook {
             Hook::Ingress if plain && flow.leased(direction, second) => flow.interface(direction.other()),
-            Hook::Forward if plain && self.at.stamp == super::stamp(self.env, packet) => {
+            Hook::Forward
+                if plain
+                    && flow.interface(direction.other()) == self.at.interface
+                    && self.at.stamp == super::stamp(self.env, packet) =>
+            {
                 flow.renew_lease(direction, second);
                 0
             }

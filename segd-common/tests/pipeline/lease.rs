@@ -31,12 +31,17 @@ impl Machine {
         outcome.direct
     }
 
-    /// The kernel forwards it: it came in as `before` through `interface`, and leaves as `after`.
+    /// The kernel forwards it to the other side: it came in as `before` through `interface`, and leaves as `after`.
     fn forwards(&self, interface: u16, zone: u16, before: &[u8], after: &[u8]) {
+        self.forwards_by(interface, if interface == TO_LAN { TO_DMZ } else { TO_LAN }, zone, before, after);
+    }
+
+    /// The same by any interface.
+    fn forwards_by(&self, interface: u16, exit: u16, zone: u16, before: &[u8], after: &[u8]) {
         let mut packet = Packet::EMPTY;
         parse(&Slice(before), Framing::ETHERNET, &mut packet).unwrap();
         let stamp = stamp(self, &packet);
-        let outcome = self.judge(Sighting { shortcut: interface, stamp, ..onward(Some(zone)) }, after);
+        let outcome = self.judge(Sighting { shortcut: interface, interface: exit, stamp, ..onward(Some(zone)) }, after);
         assert!(outcome.passes() && outcome.direct == 0, "{outcome:?}");
     }
 
@@ -68,6 +73,29 @@ fn leased() -> Machine {
     machine.greets();
     machine.leases();
     machine
+}
+
+#[test]
+fn what_the_kernel_stopped_forwarding_is_not_led_again_when_the_seconds_come_round() {
+    let machine = leased();
+    assert_eq!(machine.both_sides(), (TO_DMZ, TO_LAN));
+    // Twice a second for two minutes.
+    for _ in 0..240 {
+        machine.now.set(machine.now.get() + u64::from(HZ) / 2);
+        let second = machine.now.get() / u64::from(HZ);
+        let led = machine.direct(lan(), &CALL.tcp(ACK, 101)) != 0;
+        assert_eq!(led, second == 1000, "in second {second}");
+    }
+}
+
+#[test]
+fn what_leaves_elsewhere_than_the_other_side_comes_from_is_the_kernels() {
+    let machine = Machine::under(&web());
+    machine.now.set(u64::from(HZ) * 1000);
+    machine.greets();
+    let there = CALL.tcp(ACK, 101);
+    machine.forwards_by(TO_LAN, TO_DMZ + 1, LAN, &there, &there);
+    assert_eq!(machine.both_sides(), (0, 0));
 }
 
 #[test]
