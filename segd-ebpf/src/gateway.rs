@@ -1,5 +1,6 @@
 //! The two ends of a gateway that `cargo xtask bench` measures: a generator of live frames, and a drain that counts what
-//! came through. Built only for it: never part of the product. It must touch only frames of its own.
+//! came through; and programs that do nothing, for what stands between them. Built only for it: never part of the product. It
+//! must touch only frames of its own.
 #![no_std]
 #![no_main]
 #![feature(asm_experimental_arch)]
@@ -7,11 +8,13 @@
 use core::arch::asm;
 
 use aya_ebpf::bindings::xdp_action;
-use aya_ebpf::helpers::bpf_redirect;
-use aya_ebpf::macros::{map, xdp};
+use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_redirect};
+use aya_ebpf::macros::{classifier, map, xdp};
 use aya_ebpf::maps::{Array, PerCpuArray};
-use aya_ebpf::programs::XdpContext;
+use aya_ebpf::programs::{TcContext, XdpContext};
 
+/// More than any machine that measures.
+const CPUS: u32 = 512;
 /// Entries of [`SOURCES`]; a power of two.
 const SOURCE_COUNT: u32 = 1 << 16;
 /// Ethernet, IPv4 and TCP, without options and data.
@@ -49,8 +52,9 @@ struct Series {
 
 const SERIES_WORDS: usize = size_of::<Series>() / 8;
 
+/// By CPU: each one runs a generator of its own.
 #[map]
-static SERIES: Array<[u64; SERIES_WORDS]> = Array::with_max_entries(1, 0);
+static SERIES: Array<[u64; SERIES_WORDS]> = Array::with_max_entries(CPUS, 0);
 /// Addresses to choose from.
 #[map]
 static SOURCES: Array<u32> = Array::with_max_entries(SOURCE_COUNT, 0);
@@ -61,7 +65,7 @@ static DRAINED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 /// Writes the whole next frame, because what a gateway changed in a page is still there when the page comes back.
 #[xdp(frags)]
 pub fn emit(ctx: XdpContext) -> u32 {
-    next(&ctx).unwrap_or(xdp_action::XDP_ABORTED)
+    write(&ctx).unwrap_or(xdp_action::XDP_ABORTED)
 }
 
 /// Counts the generator's frames, and drops everything.
@@ -78,6 +82,18 @@ pub fn drain(ctx: XdpContext) -> u32 {
     xdp_action::XDP_DROP
 }
 
+/// Lets everything pass: what a hook costs by itself.
+#[xdp(frags)]
+pub fn pass(_: XdpContext) -> u32 {
+    xdp_action::XDP_PASS
+}
+
+/// The same for TC: `TCX_NEXT`.
+#[classifier]
+pub fn next(_: TcContext) -> i32 {
+    -1
+}
+
 /// The IPv4 identification that all frames of the bench carry.
 const MARK: u16 = 0x5e9d;
 
@@ -92,10 +108,12 @@ macro_rules! store {
 }
 
 #[inline(always)]
-fn next(ctx: &XdpContext) -> Option<u32> {
+fn write(ctx: &XdpContext) -> Option<u32> {
     let start = start(ctx)?;
-    // SAFETY: the value has the type's size and alignment, and runs of the bench are never concurrent.
-    let series = unsafe { &mut *SERIES.get_ptr_mut(0)?.cast::<Series>() };
+    // SAFETY: a plain helper call.
+    let cpu = unsafe { bpf_get_smp_processor_id() } as u32;
+    // SAFETY: the value has the type's size and alignment, and only this CPU uses it.
+    let series = unsafe { &mut *SERIES.get_ptr_mut(cpu)?.cast::<Series>() };
     series.state = series.state.wrapping_mul(series.step).wrapping_add(series.add);
     let key = (series.state >> (series.shift & 63)) as u32 & series.space as u32;
     let address = match series.mask {

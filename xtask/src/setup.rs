@@ -40,7 +40,8 @@ const VM_PROGRAMS: [(&str, &str); 6] = [
 ];
 
 /// What `cargo xtask bench` calls beside them.
-const BENCH_PROGRAMS: [(&str, &str); 1] = [("iperf3", "iperf3")];
+const BENCH_PROGRAMS: [(&str, &str); 4] =
+    [("iperf3", "iperf3"), ("iptables-legacy", "iptables"), ("ipset", "ipset"), ("xdp-filter", "xdp-tools")];
 
 /// What has to be got.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -103,7 +103,8 @@ impl Ground {
     }
 }
 
-fn checked(zones: &str) -> Result<(Policy, Duration)> {
+/// The policy of a zone file, and how long it took to read and check.
+pub(crate) fn checked(zones: &str) -> Result<(Policy, Duration)> {
     let source = Source { name: "bench.yaml".to_owned(), text: zones.to_owned() };
     let began = Instant::now();
     let loaded = load_sources(vec![source]).map_err(|faults| anyhow!("{}", faults.render(false)))?;

@@ -8,6 +8,7 @@ mod guard;
 mod measure;
 mod path;
 mod policy;
+mod reload;
 mod report;
 mod scaling;
 mod steer;
@@ -113,6 +114,7 @@ fn main() -> Result<()> {
     }
     if arguments.wants(Part::Policy) {
         page += &report::weight(&footprint::weigh_all(programs)?)?;
+        page += &report::reload(&reload::measure_all(programs)?)?;
     }
     if arguments.wants(Part::Gateway) {
         page += &gateway::section(&gateway::measure(gateway, &PLANS.map(|plan| plan.size), *effort)?)?;

@@ -11,6 +11,7 @@ use crate::ground::Published;
 use crate::measure::{Cost, Effort};
 use crate::path::Kind;
 use crate::policy::Size;
+use crate::reload::Reload;
 use crate::scaling::{Axis, Point, growth};
 
 const METHOD: &str = include_str!("method.md");
@@ -205,6 +206,25 @@ pub(crate) fn weight(all: &[Footprint]) -> Result<String> {
             limits.ms,
             limits.megabytes
         )?;
+    }
+    Ok(out)
+}
+
+/// One changed rule beside nftables.
+pub(crate) fn reload(all: &[Reload]) -> Result<String> {
+    let mut out = String::from(
+        "\nOne rule changed, milliseconds, median (range): segd from the text to the kernel; `nft -f` of the whole file in its best\n\
+         form (see below), in one transaction; and `nft add element` or `delete element` of what differs.\n\n\
+         | policy | segd, the whole text | nftables, the whole file | nftables, one element |\n|---|---|---|---|\n",
+    );
+    for Reload { size, segd, file, element } in all {
+        let cells = [segd, file, element].map(|series| {
+            let (low, high) = series.spread();
+            format!("{:.0} ({low:.0} to {high:.0})", series.median())
+        });
+        let Size { prefixes, zones, rules, .. } = size;
+        let (prefixes, rules) = (thousands(*prefixes), thousands(*rules));
+        writeln!(out, "| {prefixes} prefixes, {zones} zones, {rules} rules | {} |", cells.join(" | "))?;
     }
     Ok(out)
 }

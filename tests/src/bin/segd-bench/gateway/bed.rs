@@ -9,7 +9,7 @@ pub(super) const END: &str = "eth0";
 /// The gateway's interface towards the source.
 pub(super) const LAN: &str = "lan0";
 /// The gateway's interface towards the sink.
-const FAR: &str = "lan1";
+pub(super) const FAR: &str = "lan1";
 
 /// The namespaces. They vanish with this value.
 #[derive(Debug)]
@@ -89,8 +89,11 @@ fn namespace(name: &str) -> Result<Namespace> {
 type End<'a> = (&'a Namespace, &'a str, [u8; 6]);
 
 fn cable((net, interface, link): End<'_>, (other, far, far_link): End<'_>) -> Result<()> {
+    // Each CPU has queues of its own, as with a network card.
+    let cpus = std::thread::available_parallelism()?;
+    let queues = format!("numtxqueues {cpus} numrxqueues {cpus}");
     net.ip(&format!(
-        "link add {interface} address {} type veth peer name {far} address {} netns {}",
+        "link add {interface} address {} {queues} type veth peer name {far} address {} {queues} netns {}",
         mac(link),
         mac(far_link),
         other.path().display()

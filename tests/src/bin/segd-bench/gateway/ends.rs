@@ -4,17 +4,19 @@
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::sync::Barrier;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use aya::Ebpf;
 use aya::maps::{Array, PerCpuArray};
-use aya::programs::Xdp;
 use aya::programs::xdp::XdpMode;
+use aya::programs::{SchedClassifier, TcAttachType, Xdp};
 use segd_tests::lab::Namespace;
 
-use super::bed::END;
+use super::bed::{END, FAR, LAN};
 use super::traffic::Sent;
 
 /// `Series` of `segd-ebpf/src/gateway.rs`, in words.
@@ -25,7 +27,8 @@ const MARK: u16 = 0x5e9d;
 /// The programs of both ends, shared by all beds.
 pub(super) struct Ends {
     programs: Ebpf,
-    clock: Clock,
+    /// Of every CPU; the first one, which has the most interrupts, comes last.
+    clocks: Vec<Clock>,
 }
 
 impl Ends {
@@ -33,15 +36,17 @@ impl Ends {
     pub(super) fn load(object: &Path, sources: &[u32]) -> Result<Self> {
         let bytes = fs::read(object).with_context(|| format!("could not read {}", object.display()))?;
         let mut programs = Ebpf::load(&bytes).context("the gateway's measuring programs don't load")?;
-        for name in ["emit", "drain"] {
+        for name in ["emit", "drain", "pass"] {
             let program: &mut Xdp = programs.program_mut(name).context("no such program")?.try_into()?;
             program.load().with_context(|| format!("the verifier refused {name}"))?;
         }
+        let next: &mut SchedClassifier = programs.program_mut("next").context("no such program")?.try_into()?;
+        next.load().context("the verifier refused next")?;
         let mut map: Array<_, u32> = programs.map_mut("SOURCES").context("no map SOURCES")?.try_into()?;
         for (place, source) in (0..).zip(sources) {
             map.set(place, source, 0)?;
         }
-        Ok(Self { programs, clock: Clock::new()? })
+        Ok(Self { programs, clocks: Clock::all()? })
     }
 
     /// Drops and counts what arrives at this end from now on.
@@ -57,25 +62,59 @@ impl Ends {
         Ok(map.get(&0, 0)?.iter().sum())
     }
 
-    /// Sends `count` frames out of this end, and gives the CPU nanoseconds of all that they caused.
-    pub(super) fn send(&mut self, net: &Namespace, sent: &Sent, count: u32) -> Result<f64> {
+    /// Attaches programs that let everything pass to the gateway's interfaces, where segd's would be with this hook.
+    pub(super) fn pass_all(&mut self, gateway: &Namespace, hook: &str) -> Result<()> {
+        for interface in [LAN, FAR] {
+            if hook == "xdp" {
+                let pass: &mut Xdp = self.programs.program_mut("pass").context("no program pass")?.try_into()?;
+                gateway.run(|| pass.attach(interface, XdpMode::Driver)).context("no native XDP at the gateway")?;
+            }
+            let next: &mut SchedClassifier =
+                self.programs.program_mut("next").context("no program next")?.try_into()?;
+            for side in [TcAttachType::Ingress, TcAttachType::Egress] {
+                gateway.run(|| next.attach(interface, side)).context("no TCX at the gateway")?;
+            }
+        }
+        Ok(())
+    }
+
+    /// How many CPUs can send at one time.
+    pub(super) fn cpus(&self) -> u32 {
+        self.clocks.len() as u32
+    }
+
+    /// Sends `count` frames of each series out of this end, each from a CPU of its own, and gives the CPU nanoseconds of all
+    /// that they caused.
+    pub(super) fn send(&mut self, net: &Namespace, sent: &[Sent], count: u32) -> Result<f64> {
+        ensure!(sent.len() <= self.clocks.len(), "there are {} CPUs for {} series", self.clocks.len(), sent.len());
         let name = std::ffi::CString::new(END)?;
         // SAFETY: a valid, terminated string.
         let ifindex = net.run(|| unsafe { libc::if_nametoindex(name.as_ptr()) });
         let mut series: Array<_, [u64; SERIES_WORDS]> =
             self.programs.map_mut("SERIES").context("no map SERIES")?.try_into()?;
-        series.set(0, words(sent, ifindex), 0)?;
+        for (sent, clock) in sent.iter().zip(&self.clocks) {
+            series.set(clock.cpu as u32, words(sent, ifindex), 0)?;
+        }
         let emit: &Xdp = self.programs.program("emit").context("no program emit")?.try_into()?;
-        let (program, clock) = (emit.fd()?.as_fd(), &self.clock);
-        net.run(|| {
-            clock.enter()?;
-            let began = clock.now()?;
-            send_live(program, &sent.frame, count)?;
-            // What was left to the kernel's thread is done soon.
-            std::thread::sleep(Duration::from_millis(3));
-            Ok::<_, io::Error>(clock.now()? - began)
-        })
-        .with_context(|| format!("could not send frames from {}", net.name()))
+        let (program, together) = (emit.fd()?.as_fd(), &Barrier::new(sent.len()));
+        let times = net.run(|| {
+            std::thread::scope(|scope| {
+                let one = |(sent, clock): (&Sent, &Clock)| {
+                    clock.enter()?;
+                    together.wait();
+                    let began = clock.now()?;
+                    let done = send_live(program, &sent.frame, count);
+                    // What was left to the kernel's thread is done soon.
+                    std::thread::sleep(Duration::from_millis(3));
+                    done.and_then(|()| Ok(clock.now()? - began))
+                };
+                let threads: Vec<_> =
+                    sent.iter().zip(&self.clocks).map(|lane| scope.spawn(move || one(lane))).collect();
+                threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
+            })
+        });
+        let times: io::Result<Vec<f64>> = times;
+        Ok(times.with_context(|| format!("could not send frames from {}", net.name()))?.iter().sum())
     }
 }
 
@@ -165,14 +204,16 @@ struct Clock {
 }
 
 impl Clock {
-    /// The last CPU: the first one has the most interrupts.
-    fn new() -> Result<Self> {
-        let cpu = std::thread::available_parallelism()?.get() - 1;
+    /// The last CPU's first.
+    fn all() -> Result<Vec<Self>> {
+        (0..std::thread::available_parallelism()?.get()).rev().map(Self::new).collect()
+    }
+
+    fn new(cpu: usize) -> Result<Self> {
         let name = format!("ksoftirqd/{cpu}");
         let mut all = fs::read_dir("/proc")?.filter_map(|entry| Some(entry.ok()?.path()));
         let thread = all.find(|path| fs::read_to_string(path.join("comm")).is_ok_and(|comm| comm.trim() == name));
         let deferred = thread.with_context(|| format!("{name} is not to be seen in /proc"))?.join("schedstat");
-
         ensure!(deferred.exists(), "the kernel does not tell {name}'s time (CONFIG_SCHED_INFO)");
         Ok(Self { cpu, deferred })
     }

@@ -4,15 +4,17 @@
 mod bed;
 mod candidate;
 mod ends;
-mod nftables;
+mod iptables;
+pub(crate) mod nftables;
 mod report;
+mod rules;
 mod throughput;
 mod traffic;
+mod xdp_filter;
 
 use std::path::Path;
 
-use anyhow::{Result, anyhow};
-use segd::config::{Source, load_sources};
+use anyhow::Result;
 use segd::policy::Policy;
 
 use crate::measure::Effort;
@@ -35,6 +37,9 @@ pub(crate) struct Found {
 struct Compared {
     size: Size,
     costs: Vec<Cost>,
+    /// CPUs that send at one time, and what that does.
+    cpus: u32,
+    together: Vec<Together>,
     /// Candidates that can't run here, and why.
     absent: Vec<(Candidate, String)>,
 }
@@ -42,6 +47,14 @@ struct Compared {
 /// CPU nanoseconds a packet, by round.
 #[derive(Debug)]
 struct Cost {
+    candidate: Candidate,
+    traffic: Traffic,
+    rounds: Vec<f64>,
+}
+
+/// Packets a second of all CPUs together, as a multiple of one's, by round.
+#[derive(Debug)]
+struct Together {
     candidate: Candidate,
     traffic: Traffic,
     rounds: Vec<f64>,
@@ -76,9 +89,8 @@ pub(crate) fn measure(object: &Path, sizes: &[Size], effort: Effort) -> Result<F
 
 fn checked(size: Size) -> Result<(Written, Policy)> {
     let written = write(size);
-    let source = Source { name: "bench.yaml".to_owned(), text: written.zones.clone() };
-    let loaded = load_sources(vec![source]).map_err(|faults| anyhow!("{}", faults.render(false)))?;
-    Ok((written, loaded.policy))
+    let policy = crate::ground::checked(&written.zones)?.0;
+    Ok((written, policy))
 }
 
 fn compare(object: &Path, size: Size, effort: Effort) -> Result<Compared> {
@@ -98,7 +110,8 @@ fn compare(object: &Path, size: Size, effort: Effort) -> Result<Compared> {
     for traffic in [&Traffic::ALL[..2], &Traffic::ALL[2..]] {
         costs.extend(rounds(&mut standing, traffic, &mut ends, effort)?);
     }
-    Ok(Compared { size, costs, absent })
+    let (cpus, together) = (ends.cpus(), together(&mut standing, &mut ends, effort)?);
+    Ok(Compared { size, costs, cpus, together, absent })
 }
 
 fn rounds(standing: &mut [Standing], kinds: &[Traffic], ends: &mut Ends, effort: Effort) -> Result<Vec<Cost>> {
@@ -107,8 +120,8 @@ fn rounds(standing: &mut [Standing], kinds: &[Traffic], ends: &mut Ends, effort:
     for traffic in kinds {
         for one in &mut *standing {
             // Also the proof that it does what it should before anything is measured.
-            one.send(*traffic, RUN.0, ends)?;
-            let nanos = one.send(*traffic, TRIAL, ends)?.max(1.0);
+            one.send(*traffic, RUN.0, 1, ends)?;
+            let nanos = one.send(*traffic, TRIAL, 1, ends)?.max(1.0);
             counts.push(length(effort, nanos));
             costs.push(Cost { candidate: one.candidate, traffic: *traffic, rounds: Vec::new() });
         }
@@ -116,10 +129,29 @@ fn rounds(standing: &mut [Standing], kinds: &[Traffic], ends: &mut Ends, effort:
     for _ in 0..effort.rounds {
         for (place, (cost, count)) in costs.iter_mut().zip(&counts).enumerate() {
             let one = place % standing.len();
-            cost.rounds.push(standing[one].send(cost.traffic, *count, ends)?);
+            cost.rounds.push(standing[one].send(cost.traffic, *count, 1, ends)?);
         }
     }
     Ok(costs)
+}
+
+/// Whether CPUs get in each other's way: one and all of them, in turns.
+fn together(standing: &mut [Standing], ends: &mut Ends, effort: Effort) -> Result<Vec<Together>> {
+    let cpus = ends.cpus();
+    let mut all = Vec::new();
+    for one in standing.iter_mut().filter(|one| one.candidate.is_compared_by_cpus()) {
+        for traffic in Traffic::ALL {
+            let nanos = one.send(traffic, TRIAL, cpus, ends)?.max(1.0);
+            let count = length(effort, nanos) / cpus;
+            let mut rounds = Vec::new();
+            for _ in 0..effort.rounds.min(7) {
+                let alone = one.send(traffic, count, 1, ends)?;
+                rounds.push(alone / one.send(traffic, count, cpus, ends)? * f64::from(cpus));
+            }
+            all.push(Together { candidate: one.candidate, traffic, rounds });
+        }
+    }
+    Ok(all)
 }
 
 /// How many packets make a run, if one takes so long.

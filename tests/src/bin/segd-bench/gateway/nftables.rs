@@ -1,21 +1,25 @@
-//! The same policy in the words of nftables, twice: as well as it can be said, and as people say it. Made from the checked
-//! zone file, so that neither side can be given another policy; what can't be said faithfully is an error.
+//! The same policy in the words of nftables: as well as it can be said, with and without a flow table, and as people say it.
+//! Made from the checked zone file, so that neither side can be given another policy.
 
 use std::fmt::Write;
 use std::io;
 use std::mem::size_of;
 use std::os::fd::AsRawFd;
 
-use anyhow::{Context, Result, bail, ensure};
-use ipnet::IpNet;
-use segd::policy::{Policy, Service, Zone, ZoneRef};
+use anyhow::{Context, Result, bail};
+use segd::policy::Policy;
 use segd_tests::lab::Namespace;
+
+use super::bed::{FAR, LAN};
+use super::rules::{FAMILIES, Piece, networks, pieces};
 
 /// How the policy is said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
     /// Both zones by one interval map, then one verdict map over them, protocol and port.
     Maps,
+    /// The same, and established connections go by a flow table.
+    Flowtable,
     /// A rule for each rule and protocol, with a named set for each zone.
     Linear,
 }
@@ -26,18 +30,35 @@ const CHAIN: &str = "  chain forward {\n    type filter hook forward priority fi
 pub(super) fn enforce(net: &Namespace, policy: &Policy, form: Form) -> Result<()> {
     let file = tempfile::NamedTempFile::new()?;
     std::fs::write(file.path(), ruleset(policy, form)?)?;
-    net.command("nft", &["-f", &file.path().to_string_lossy()])?;
-    // As behind a physical interface, which has verified checksums already.
+    let taken = net.command("nft", &["-f", &file.path().to_string_lossy()]);
+    if form == Form::Flowtable && taken.as_ref().is_err_and(|error| error.to_string().contains("No such file")) {
+        bail!("this kernel has no flow tables (CONFIG_NF_FLOW_TABLE, CONFIG_NFT_FLOW_OFFLOAD)");
+    }
+    taken?;
+    spare_checksums(net)
+}
+
+/// As behind a physical interface, which has verified them already.
+pub(super) fn spare_checksums(net: &Namespace) -> Result<()> {
     net.sysctl("net/netfilter/nf_conntrack_checksum", "0")
+}
+
+/// The best form as a file that takes the place of what was there, in one transaction.
+pub(crate) fn ruleset_anew(policy: &Policy) -> Result<String> {
+    let mut text = String::new();
+    for family in FAMILIES {
+        writeln!(text, "table {family} bench\ndelete table {family} bench")?;
+    }
+    Ok(text + &ruleset(policy, Form::Maps)?)
 }
 
 /// Both families, each in a table of its own: a packet never meets the other one's rules.
 fn ruleset(policy: &Policy, form: Form) -> Result<String> {
     let mut text = String::new();
-    for family in ["ip", "ip6"] {
+    for family in FAMILIES {
         writeln!(text, "table {family} bench {{")?;
         match form {
-            Form::Maps => maps(&mut text, policy, family)?,
+            Form::Maps | Form::Flowtable => maps(&mut text, policy, family, form)?,
             Form::Linear => linear(&mut text, policy, family)?,
         }
         text.push_str("  }\n}\n");
@@ -45,27 +66,34 @@ fn ruleset(policy: &Policy, form: Form) -> Result<String> {
     Ok(text)
 }
 
-fn maps(text: &mut String, policy: &Policy, family: &str) -> Result<()> {
+fn maps(text: &mut String, policy: &Policy, family: &str, form: Form) -> Result<()> {
     let kind = address_type(family);
     let mut zones = Vec::new();
     for (number, zone) in (1..).zip(&policy.zones) {
         zones.extend(networks(zone, family).map(|network| format!("{network} : {number}")));
     }
-    let (mut verdicts, mut flags) = (Vec::new(), "");
-    each(policy, |from, to, protocol, ports| {
-        // Without a range it is a hash table.
-        if ports.contains('-') {
-            flags = "flags interval; ";
-        }
-        verdicts.push(format!("{from} . {to} . {protocol} . {ports} : accept"));
-    })?;
+    let pieces = pieces(policy)?;
+    // Without a range it is a hash table.
+    let flags = if pieces.iter().any(|piece| piece.low != piece.high) { "flags interval; " } else { "" };
+    let verdict = |piece: &Piece| {
+        let Piece { from, to, protocol, .. } = piece;
+        format!("{from} . {to} . {protocol} . {} : accept", piece.ports('-'))
+    };
+    let verdicts: Vec<_> = pieces.iter().map(verdict).collect();
     writeln!(text, "  map zone {{ type {kind} : mark; flags interval; {} }}", elements(&zones))?;
     writeln!(
         text,
         "  map verdict {{ type mark . mark . inet_proto . inet_service : verdict; {flags}{} }}",
         elements(&verdicts)
     )?;
+    if form == Form::Flowtable {
+        let devices = format!("{LAN}, {FAR}");
+        writeln!(text, "  flowtable fast {{ hook ingress priority filter; devices = {{ {devices} }}; }}")?;
+    }
     text.push_str(CHAIN);
+    if form == Form::Flowtable {
+        writeln!(text, "    ct state established meta l4proto {{ tcp, udp }} flow add @fast")?;
+    }
     writeln!(text, "    ct state vmap {{ established : accept, related : accept, invalid : drop }}")?;
     writeln!(text, "    meta mark set {family} saddr map @zone")?;
     writeln!(text, "    ct mark set {family} daddr map @zone")?;
@@ -81,55 +109,16 @@ fn linear(text: &mut String, policy: &Policy, family: &str) -> Result<()> {
     }
     text.push_str(CHAIN);
     writeln!(text, "    ct state established,related accept\n    ct state invalid drop")?;
-    let mut rules = String::new();
-    each(policy, |from, to, protocol, ports| {
-        // Writing into a string cannot fail.
-        let _ =
-            writeln!(rules, "    {family} saddr @zone{from} {family} daddr @zone{to} {protocol} dport {ports} accept");
-    })?;
-    text.push_str(&rules);
-    Ok(())
-}
-
-/// Calls `say` with the numbers of both zones, the protocol and the ports of all that rules allow.
-fn each(policy: &Policy, mut say: impl FnMut(usize, usize, &str, String)) -> Result<()> {
-    for rule in &policy.rules {
-        for from in &rule.from {
-            for to in &rule.to {
-                let (from, to) = (number(policy, from)?, number(policy, to)?);
-                for service in &rule.services {
-                    match service {
-                        Service::Tcp(low, high) => say(from, to, "tcp", ports(*low, *high)),
-                        Service::Udp(low, high) => say(from, to, "udp", ports(*low, *high)),
-                        other => bail!("the bench does not say {other} in nftables"),
-                    }
-                }
-            }
-        }
+    for piece in pieces(policy)? {
+        let Piece { from, to, protocol, .. } = piece;
+        let ports = piece.ports('-');
+        writeln!(text, "    {family} saddr @zone{from} {family} daddr @zone{to} {protocol} dport {ports} accept")?;
     }
     Ok(())
 }
 
-/// From 1, in the file's order.
-fn number(policy: &Policy, named: &ZoneRef) -> Result<usize> {
-    let ZoneRef::Zone(name) = named else { bail!("the bench does not say `any` in nftables") };
-    let place = policy.zones.iter().position(|zone| zone.name == *name).context("the bench only has ordinary zones")?;
-    // Sets of intervals know no longest prefix: "all others" would have to be spelt out.
-    let whole = policy.zones[place].networks.iter().any(|network| network.prefix_len() == 0);
-    ensure!(!whole, "the bench has no rule about `{name}`, which holds what no other zone does");
-    Ok(place + 1)
-}
-
-fn networks<'a>(zone: &'a Zone, family: &'a str) -> impl Iterator<Item = &'a IpNet> {
-    zone.networks.iter().filter(move |network| network.prefix_len() > 0 && network.addr().is_ipv4() == (family == "ip"))
-}
-
 fn address_type(family: &str) -> &'static str {
     if family == "ip" { "ipv4_addr" } else { "ipv6_addr" }
-}
-
-fn ports(low: u16, high: u16) -> String {
-    if low == high { low.to_string() } else { format!("{low}-{high}") }
 }
 
 fn elements(all: &[String]) -> String {

@@ -20,6 +20,7 @@ pub(crate) fn section(found: &Found) -> Result<String> {
     let mut out = String::from(METHOD);
     for compared in &found.policies {
         costs(&mut out, compared)?;
+        together(&mut out, compared)?;
     }
     writeln!(out, "\n| target | policy | seen: median (range) | limit | |\n|---|---|---|---|---|")?;
     for (place, compared) in found.policies.iter().enumerate() {
@@ -46,6 +47,31 @@ fn costs(out: &mut String, compared: &Compared) -> Result<()> {
             format!("{median:.0} ({low:.0} to {high:.0}); {:.2}", 1e3 / median)
         });
         writeln!(out, "| {candidate} | {} |", cells.join(" | "))?;
+    }
+    Ok(())
+}
+
+fn together(out: &mut String, compared: &Compared) -> Result<()> {
+    if compared.cpus < 2 {
+        return Ok(());
+    }
+    let cpus = compared.cpus;
+    writeln!(
+        out,
+        "\n| packets a second of {cpus} CPUs, times one's: median (range) | {} |\n|---|---|---|---|",
+        titles()
+    )?;
+    for candidate in Candidate::ALL {
+        let of = |traffic| {
+            let found = compared.together.iter().find(|one| one.candidate == candidate && one.traffic == traffic)?;
+            let rounds = series(found.rounds.iter().copied());
+            let (low, high) = rounds.spread();
+            Some(format!("{:.2} ({low:.2} to {high:.2})", rounds.median()))
+        };
+        let cells: Option<Vec<String>> = Traffic::ALL.into_iter().map(of).collect();
+        if let Some(cells) = cells {
+            writeln!(out, "| {candidate} | {} |", cells.join(" | "))?;
+        }
     }
     Ok(())
 }

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use segd::policy::Policy;
-use segd_tests::lab::{Daemon, until};
+use segd_tests::lab::until;
 
 use super::bed::Bed;
-use super::candidate::{Candidate, enforce, hooks};
+use super::candidate::{Candidate, Filter, enforce, hooks};
 use crate::measure::{Effort, Series};
 use crate::policy::Written;
 
@@ -42,7 +42,7 @@ const TRIPS: u32 = 2_000;
 /// A gateway with both servers behind it; they end with this value.
 struct Way {
     server: Child,
-    daemon: Option<Daemon>,
+    filter: Filter,
     bed: Bed,
 }
 
@@ -78,13 +78,13 @@ pub(super) fn measure(written: &Written, policy: &Policy, effort: Effort) -> Res
 impl Way {
     fn new(candidate: Candidate, written: &Written, policy: &Policy) -> Result<Self> {
         let bed = Bed::routed()?;
-        let daemon = enforce(candidate, &bed, written, policy)?;
+        let filter = enforce(candidate, &bed, written, policy)?;
         let mut command = Command::new("iperf3");
         command.args(["-s", "-B", BULK, "-p", PORT]).stdout(Stdio::null()).stderr(Stdio::null());
         let server = bed.sink.run(|| command.spawn()).context("could not start iperf3")?;
         let listener = bed.sink.run(|| TcpListener::bind(ECHO))?;
         std::thread::spawn(move || echo(&listener));
-        let way = Self { server, daemon, bed };
+        let way = Self { server, filter, bed };
         let address = format!("{BULK}:{PORT}").parse()?;
         let connect =
             || way.bed.source.run(|| TcpStream::connect_timeout(&address, Duration::from_millis(200)).is_ok());
@@ -94,7 +94,7 @@ impl Way {
 
     /// With the hooks that the daemon chose.
     fn name(&self, candidate: Candidate) -> Result<String> {
-        let Some(daemon) = &self.daemon else { return Ok(candidate.to_string()) };
+        let Filter::Daemon(daemon) = &self.filter else { return Ok(candidate.to_string()) };
         let mut hooks = hooks(daemon)?;
         hooks.dedup();
         Ok(format!("{candidate}: {}", hooks.join(" and ")))
