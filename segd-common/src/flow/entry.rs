@@ -191,7 +191,8 @@ impl Flow {
         }
     }
 
-    /// Whether the kernel forwarded a packet of this side within the second `now`, with its addresses as they came.
+    /// Whether the kernel forwarded a packet of this side within the second `now`, with its addresses as they came. Forgets
+    /// what is older than a second.
     #[inline(always)]
     #[must_use]
     pub fn leased(&self, direction: Direction, second: u64) -> bool {
