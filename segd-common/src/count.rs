@@ -2,6 +2,7 @@
 
 use core::cell::Cell;
 
+use crate::clock::since;
 use crate::env::Env;
 use crate::reason::Reason;
 
@@ -80,7 +81,7 @@ pub(crate) fn first_blocked<E: Env>(env: &E, hash: u64, now: u64, hz: u32) -> bo
         let there = cell.get();
         if there >> 32 == tag {
             cell.set(entry);
-            return (now as u32).wrapping_sub(there as u32) >= hz * BLOCKED_SECS;
+            return since(now, there as u32) >= hz * BLOCKED_SECS;
         }
         // Ways fill up in their order, and are never emptied.
         if there == 0 {
@@ -104,8 +105,7 @@ pub(crate) fn first_blocked<E: Env>(env: &E, hash: u64, now: u64, hz: u32) -> bo
 /// event leaves `spared` of them to others.
 #[inline(always)]
 pub(crate) fn may_emit(budget: &EventBudget, now: u64, rate: u32, spared: u32, hz: u32) -> bool {
-    let elapsed = (now as u32).wrapping_sub(budget.refilled.get());
-    if elapsed >= hz {
+    if since(now, budget.refilled.get()) >= hz {
         budget.tokens.set(rate);
         budget.refilled.set(now as u32);
     }

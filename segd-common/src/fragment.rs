@@ -4,6 +4,7 @@
 use core::cell::Cell;
 
 use crate::addr::Addr;
+use crate::clock::since;
 use crate::env::Env;
 use crate::flow;
 use crate::packet::Packet;
@@ -115,7 +116,7 @@ impl Datagram {
             && self.src_lo.get() == key.src.lo
             && self.dst_hi.get() == key.dst.hi
             && self.dst_lo.get() == key.dst.lo
-            && (now as u32).wrapping_sub(self.born.get()) < LIFETIME_SECS * hz
+            && since(now, self.born.get()) < LIFETIME_SECS * hz
     }
 
     /// Whether all of it has come. Its name may be used again at once: 65,536 of them do not last long (RFC 6864).

@@ -22,6 +22,7 @@
 extern crate std;
 
 pub mod addr;
+pub mod clock;
 pub mod control;
 pub mod count;
 pub mod env;

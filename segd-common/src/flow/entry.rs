@@ -3,6 +3,7 @@
 use core::cell::Cell;
 
 use super::birth::Birth;
+use crate::clock::since;
 use crate::env::Env;
 use crate::packet::proto;
 
@@ -152,7 +153,7 @@ impl Flow {
     #[inline(always)]
     #[must_use]
     pub fn idle(&self, now: u64) -> u32 {
-        (now as u32).wrapping_sub(self.seen.get())
+        since(now, self.seen.get())
     }
 
     /// Whether it has not been forgotten.

@@ -22,14 +22,12 @@ impl Ends {
     /// Of a frame that has no addresses.
     pub(crate) const NOWHERE: Self = Self { src: Place(0), dst: Place(0) };
 
-    /// By address; what this machine starts is from `host`, whatever address it uses.
+    /// By address, on every hook: what leaves without having come in is this machine's only with an address of its own. Else
+    /// it may be from somebody behind its interface, as a container on a macvlan is.
     #[inline(always)]
     pub(crate) fn lookup<E: Env, P: Pages>(context: &Context<'_, E>, pages: &P, packet: &Packet) -> Self {
-        let src = match context.at.hook {
-            Hook::Local => Place(u32::from(zone::HOST)),
-            Hook::Ingress | Hook::Forward => context.root.place(pages, packet.key.src),
-        };
-        Self { src, dst: context.root.place(pages, packet.key.dst) }
+        let [src, dst] = [packet.key.src, packet.key.dst].map(|address| context.root.place(pages, address));
+        Self { src, dst }
     }
 
     /// The ends of a first packet: what was forwarded is from the zone that was noted on its way in, whatever address
@@ -112,7 +110,7 @@ impl Ends {
         match packet.essential {
             Essential::No => false,
             Essential::Arp | Essential::Ndp | Essential::Mld => true,
-            Essential::NdpRouter => local,
+            Essential::NdpRouter => local && self.src.zone() == zone::HOST,
             Essential::DhcpRequest => local || to_us_or_all,
             // The address that a server offers is not ours yet, and it may send the offer there. What is not for us is
             // judged where it leaves.

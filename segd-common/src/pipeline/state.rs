@@ -5,7 +5,7 @@ use super::outcome::Next;
 use super::{Context, Hook, Outcome};
 use crate::env::{Env, Pages};
 use crate::flow::{self, Birth, Direction, Flow, Found, State, flag};
-use crate::image::{Locator, Place, Root, RuleSet, Slot, zone};
+use crate::image::{Locator, Place, Root, RuleSet, Slot};
 use crate::packet::{Kind, Packet, proto};
 use crate::policy::{Judgement, Question, is_cut, judge};
 use crate::reason::Reason;
@@ -125,16 +125,13 @@ impl<E: Env> Context<'_, E> {
         }
     }
 
-    /// Whether this packet only has the ends of a connection that somebody else has opened: this machine may send with an
-    /// address that is not its own, as transparent proxies do. What a stranger's packet may do is asked of its own zones.
+    /// Whether this packet only has the ends that translation gave to somebody else's connection: that one's initiator is
+    /// seen with them where it is forwarded, and nowhere else. What a stranger's packet may do is asked of its own zones.
     #[inline(always)]
     fn is_strangers(&self, &Found { flow, direction }: &Found<'_>) -> bool {
-        let opens = direction as u8 == Direction::Forward as u8;
-        match self.at.hook {
-            Hook::Local => opens && flow.from.get() != zone::HOST,
-            Hook::Ingress => opens && is_in_anothers_name(flow),
-            Hook::Forward => is_in_anothers_name(flow),
-        }
+        self.at.hook as u8 != Hook::Forward as u8
+            && direction as u8 == Direction::Forward as u8
+            && flow.flags.get() & flag::TRANSLATED != 0
     }
 
     #[inline(always)]
@@ -283,8 +280,7 @@ impl<E: Env> Context<'_, E> {
         }
         let quoted = Ends { src: ends.dst, dst: self.root.place(self.env, packet.quoted.dst) };
         let (seen, to) = sides(&quoted, direction);
-        let strangers = self.at.hook as u8 == Hook::Forward as u8 && is_in_anothers_name(flow);
-        let from = if strangers { seen } else { origin(flow, seen) };
+        let from = origin(flow, seen);
         let judgement = self.rejudge(from, to, flow);
         let mut outcome = Outcome::judged(&judgement, from.zone(), to.zone(), ends.src.zone());
         if judgement.allows() && judgement.reason as u8 != Reason::Audit as u8 {
@@ -420,12 +416,6 @@ impl<E: Env> Context<'_, E> {
 #[inline(always)]
 fn origin(flow: &Flow, seen: Place) -> Place {
     if flow.flags.get() & flag::TRANSLATED != 0 { Place(u32::from(flow.from.get())) } else { seen }
-}
-
-/// Whether this machine has opened it with an address that is not its own.
-#[inline(always)]
-fn is_in_anothers_name(flow: &Flow) -> bool {
-    flow.flags.get() & flag::TRANSLATED != 0 && flow.from.get() == zone::HOST
 }
 
 /// Initiator's and responder's place.

@@ -59,6 +59,9 @@ fn a_policy_without_essentials_passes_none_of_them() {
 fn c14_a_router_advertisement_or_redirect_of_anybody_else_is_no_essential() {
     let machine = Machine::under(&Policy::new());
     machine.send(lan(), &neighbour("fe80::5", ALL_NODES, 134, "::")).is(gets(Reason::NoRule, UNZONED, UNZONED).told());
+    // Behind an interface of this machine, as a container on a macvlan is.
+    let contained = neighbour("fe80::6", ALL_NODES, 134, "::");
+    machine.send(local(), &contained).is(gets(Reason::NoRule, UNZONED, UNZONED).told());
     let redirect = icmp("fe80::5", HERE6, &[&[137, 0][..], &[0; 38]].concat());
     machine.send(lan(), &hop_limit(redirect, 255)).is(gets(Reason::NoRule, UNZONED, HOST).told());
 }

@@ -221,6 +221,20 @@ fn a_blocked_connection_is_a_new_one_only_after_a_rest_of_two_minutes() {
     }
 }
 
+/// Each reads the clock when it begins with a packet: what another one has noted since is later.
+#[test]
+fn what_another_cpu_has_noted_a_tick_later_is_not_an_age_old() {
+    let machine = connected();
+    machine.pass_secs(10);
+    machine.send(lan(), &CALL.tcp(ACK, 101)).is(gets(Reason::Rule, LAN, DMZ).by(WEB));
+    let blocked = line(ANNE, 40_000, SHOP, 80).tcp(SYN, 1);
+    machine.send(lan(), &blocked).is(gets(Reason::NoRule, LAN, DMZ).told());
+    machine.now.set(machine.now.get() - 1);
+    machine.send(dmz(), &CALL.back().tcp(ACK, 901)).is(gets(Reason::Reply, LAN, DMZ).by(WEB));
+    machine.send(lan(), &CALL.tcp(ACK, 101)).is(gets(Reason::Rule, LAN, DMZ).by(WEB));
+    machine.send(lan(), &blocked).is(gets(Reason::NoRule, LAN, DMZ));
+}
+
 #[test]
 fn every_packet_of_its_connections_is_a_hit_of_the_rule() {
     let machine = connected();

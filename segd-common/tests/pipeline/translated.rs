@@ -7,7 +7,8 @@ use segd_common::view::Slice;
 use crate::frame::{ACK, Line, SYN, icmp_error, line};
 use crate::machine::Machine;
 use crate::net::{
-    ADMIN, ANNE, DMZ, FAR, HERE, HOST, LAN, NET, Policy, SHOP, UNZONED, dmz, lan, local, net, onward, tcp, udp,
+    ADMIN, ANNE, DMZ, FAR, HERE, HERE6, HOST, LAN, NET, Policy, SHOP, SHOP6, UNZONED, dmz, lan, local, net, onward,
+    tcp, udp,
 };
 use crate::seen::{Expect, gets};
 
@@ -80,45 +81,37 @@ fn e9_what_nobody_noted_on_its_way_in_is_nobodys_and_not_this_machines() {
     }
 }
 
+/// As from a container on a macvlan of the interface, or by a transparent proxy.
 #[test]
-fn what_is_forwarded_does_not_go_on_with_what_this_machine_sends_in_the_same_name() {
-    // Sent with an address that is another's, as transparent proxies do.
-    let (ours, reply) = (line(ANNE, 5353, SHOP, 53), gets(Reason::Reply, HOST, DMZ).by(1));
-    for forwarded in [None, Some(LAN)] {
-        let mut machine = Machine::under(&Policy::new().allow(HOST, DMZ, udp(53), 1));
-        machine.send(local(), &ours.udp()).is(gets(Reason::Rule, HOST, DMZ).by(1).opens());
-        machine.send(dmz(), &ours.back().udp()).is(reply);
-        machine.send(onward(forwarded), &ours.udp()).is(gets(Reason::NoRule, LAN, DMZ).told());
-        machine.send(local(), &ours.udp()).is(gets(Reason::Rule, HOST, DMZ).by(1));
-        machine.publish(&Policy::new().allow(HOST, DMZ, udp(53), 2));
-        machine.send(onward(forwarded), &ours.udp()).is(gets(Reason::NoRule, LAN, DMZ));
-        machine.send(local(), &ours.udp()).is(gets(Reason::Rule, HOST, DMZ).by(2));
-    }
+fn what_leaves_with_an_address_that_is_not_this_machines_is_judged_by_that_address() {
+    let theirs = line(ANNE, 5353, SHOP, 53);
+    let mut machine = Machine::under(&Policy::new().allow(HOST, DMZ, udp(53), 1));
+    machine.send(local(), &theirs.udp()).is(gets(Reason::NoRule, LAN, DMZ).told());
+    machine.send(local(), &line(HERE, 5353, SHOP, 53).udp()).is(gets(Reason::Rule, HOST, DMZ).by(1).opens());
+    machine.publish(&Policy::new().allow(LAN, DMZ, udp(53), 2));
+    machine.send(local(), &theirs.udp()).is(gets(Reason::Rule, LAN, DMZ).by(2).opens());
+    machine.send(dmz(), &theirs.back().udp()).is(gets(Reason::Reply, LAN, DMZ).by(2));
+    machine.send(lan(), &theirs.udp()).is(gets(Reason::Rule, LAN, DMZ).by(2));
+    machine.send(local(), &line(HERE, 5353, SHOP, 53).udp()).is(gets(Reason::NoRule, HOST, DMZ).told());
 }
 
 #[test]
-fn nobody_goes_on_with_a_connection_that_another_has_opened_between_the_same_ends() {
-    let same = line(ANNE, 5353, SHOP, 53);
-    let (ours, theirs) = (gets(Reason::Rule, HOST, DMZ).by(1), gets(Reason::Rule, LAN, DMZ).by(2));
-    // This machine has opened it; then the address's owner comes in.
-    let mut machine = Machine::under(&Policy::new().allow(HOST, DMZ, udp(53), 1));
-    machine.send(local(), &same.udp()).is(ours.opens());
-    machine.send(lan(), &same.udp()).is(gets(Reason::NoRule, LAN, DMZ).told());
-    machine.publish(&Policy::new().allow(HOST, DMZ, udp(53), 1).allow(LAN, DMZ, udp(53), 2));
-    for _ in 0..2 {
-        machine.send(lan(), &same.udp()).is(theirs);
-        machine.send(local(), &same.udp()).is(ours);
-        machine.send(dmz(), &same.back().udp()).is(gets(Reason::Reply, HOST, DMZ).by(1));
-    }
-    // The other way round.
+fn nobody_goes_on_with_a_connection_whose_ends_are_translated_to_his() {
+    /// An address of `NET` that translation uses, and that is none of this machine's.
+    const POOL: &str = "198.51.100.77";
+    let (call, out) = (line(ANNE, 5353, SHOP, 53), line(POOL, 5353, SHOP, 53));
+    let theirs = gets(Reason::Rule, LAN, DMZ).by(2);
     let mut machine = Machine::under(&Policy::new().allow(LAN, DMZ, udp(53), 2));
-    machine.send(lan(), &same.udp()).is(theirs.opens());
-    machine.send(local(), &same.udp()).is(gets(Reason::NoRule, HOST, DMZ).told());
-    machine.publish(&Policy::new().allow(HOST, DMZ, udp(53), 1).allow(LAN, DMZ, udp(53), 2));
-    for _ in 0..2 {
-        machine.send(local(), &same.udp()).is(ours);
-        machine.send(lan(), &same.udp()).is(theirs);
-        machine.send(dmz(), &same.back().udp()).is(gets(Reason::Reply, LAN, DMZ).by(2));
+    machine.send(lan(), &call.udp()).is(theirs.opens());
+    machine.send(onward(Some(LAN)), &out.udp()).is(theirs.opens());
+    machine.send(local(), &out.udp()).is(gets(Reason::NoRule, NET, DMZ).told());
+    for policy in [Policy::new().allow(LAN, DMZ, udp(53), 2), Policy::new().allow(LAN, DMZ, udp(53), 3)] {
+        machine.publish(&policy);
+        for at in [local(), net()] {
+            assert_eq!(machine.judge(at, &out.udp()).reason, Reason::NoRule);
+        }
+        assert!(machine.judge(onward(Some(LAN)), &out.udp()).passes());
+        assert_eq!(machine.judge(dmz(), &out.back().udp()).reason, Reason::Reply);
     }
 }
 
@@ -147,16 +140,14 @@ fn e10_a_forwarded_port_is_judged_by_the_address_that_the_packet_reaches() {
 }
 
 #[test]
-fn e1_what_this_machine_starts_is_judged_from_host_whatever_address_it_uses() {
+fn e1_what_this_machine_starts_is_judged_from_host_whichever_of_its_addresses_it_uses() {
     let machine = Machine::under(&Policy::new().allow(HOST, DMZ, udp(53), 1));
-    for source in [HERE, "10.2.0.99"] {
-        let ask = line(source, 5353, SHOP, 53);
+    for (source, server) in [(HERE, SHOP), (HERE6, SHOP6), ("fe80::1", SHOP6)] {
+        let ask = line(source, 5353, server, 53);
         machine.send(local(), &ask.udp()).is(gets(Reason::Rule, HOST, DMZ).by(1).opens());
-        let other = line(source, 5353, FAR, 53);
-        machine.send(local(), &other.udp()).is(gets(Reason::NoRule, HOST, NET).told());
+        machine.send(dmz(), &ask.back().udp()).is(gets(Reason::Reply, HOST, DMZ).by(1));
+        machine.send(local(), &line(source, 5353, server, 54).udp()).is(gets(Reason::NoRule, HOST, DMZ).told());
     }
-    let ask = line(HERE, 5353, SHOP, 53);
-    machine.send(dmz(), &ask.back().udp()).is(gets(Reason::Reply, HOST, DMZ).by(1));
 }
 
 #[test]

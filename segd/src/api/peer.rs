@@ -52,20 +52,22 @@ pub struct Caller {
     pub opened: Instant,
     /// How it reaches this machine, if it said so with its request: no change may cut that.
     pub connection: Option<CallerConnection>,
+    /// Which policies it will have changed, in the words of `If-Match` (RFC 9110, 13.1.1); `None`: any.
+    pub seen: Option<String>,
 }
 
 impl Caller {
     /// The engine in its hands.
     #[must_use]
     pub fn with(self, engine: &Engine) -> Acting<'_> {
-        engine.by(self.who).over(self.connection)
+        engine.by(self.who).over(self.connection).having_seen(self.seen)
     }
 
     /// A peer that has just connected.
     #[must_use]
     pub fn new(peer: Peer, access: Access) -> Self {
         let who = Who::of(peer.pid, peer.uid);
-        Self { peer, access, who, opened: Instant::now(), connection: None }
+        Self { peer, access, who, opened: Instant::now(), connection: None, seen: None }
     }
 }
 

@@ -11,6 +11,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::Semaphore;
 
 use super::types::{CALLER_HEADER, CallerConnection, Problem, ProblemKind};
 use crate::engine::{Engine, Refusal, Tagged};
@@ -57,6 +58,31 @@ pub(super) async fn ask<T: Send + 'static>(
 ) -> Result<T, Refused> {
     let asked = tokio::task::spawn_blocking(move || question(&engine)).await;
     asked.map_err(|error| Refused::from(Refusal::Failed(format!("the daemon failed over this request: {error}"))))
+}
+
+/// One question at a time, for callers that nobody knows. Whoever waits costs no thread, and whoever hangs up has no other
+/// turn before the first is over.
+#[derive(Clone)]
+pub(super) struct Turns(Arc<Semaphore>);
+
+impl Turns {
+    pub(super) fn new() -> Self {
+        Self(Arc::new(Semaphore::new(1)))
+    }
+
+    pub(super) async fn ask<T: Send + 'static>(
+        &self,
+        engine: Arc<Engine>,
+        question: impl FnOnce(&Engine) -> T + Send + 'static,
+    ) -> Result<T, Refused> {
+        let turn = Arc::clone(&self.0).acquire_owned().await;
+        ask(engine, move |engine| {
+            let answer = question(engine);
+            drop(turn);
+            answer
+        })
+        .await
+    }
 }
 
 /// An answer with the `ETag` of the policy that it speaks of.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Path, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post, put};
@@ -16,7 +16,7 @@ use serde::Serialize;
 use tokio::time::timeout;
 
 use super::peer::{ADMIN_GROUP, Access, Caller, READER_GROUP};
-use super::reply::{Asked, Given, Refused, ask, caller_connection, if_match, tagged, tagged_result};
+use super::reply::{Asked, Given, Refused, Turns, ask, caller_connection, if_match, tagged, tagged_result};
 use super::types::{
     AllowRequest, ApplyRequest, ExplainQuery, ExtendRequest, FlowLine, FlowsQuery, HistoryQuery, LostLine, PairRequest,
     PolicyText, ProblemKind, QuarantineQuery, QuarantineRequest, ReportQuery, RevokeQuery, SelftestRequest, SinceQuery,
@@ -49,7 +49,14 @@ pub(super) fn public(engine: Arc<Engine>) -> Router {
         .route("/healthz", get(health))
         .fallback(not_found)
         .layer(from_fn(in_time))
-        .with_state(engine)
+        .with_state(Public { engine, turns: Turns::new() })
+}
+
+/// What there is for everybody.
+#[derive(Clone)]
+struct Public {
+    engine: Arc<Engine>,
+    turns: Turns,
 }
 
 fn readers() -> Router<Arc<Engine>> {
@@ -106,34 +113,33 @@ fn changers() -> Router<Arc<Engine>> {
 }
 
 async fn may_read(request: Request, next: Next) -> Response {
-    permitted(request, next, Access::Read).await
+    match permitted(&request, Access::Read) {
+        Ok(()) => next.run(request).await,
+        Err(refused) => refused.into_response(),
+    }
 }
 
+/// What a change depends on besides its own words goes along with its caller.
 async fn may_change(mut request: Request, next: Next) -> Response {
-    let connection = match caller_connection(request.headers()) {
-        Ok(connection) => connection,
+    let depends = permitted(&request, Access::Change)
+        .and_then(|()| Ok((caller_connection(request.headers())?, if_match(request.headers())?)));
+    let (connection, seen) = match depends {
+        Ok(depends) => depends,
         Err(refused) => return refused.into_response(),
     };
+    let at = format!("{} {}", request.method(), request.uri().path());
     if let Some(caller) = request.extensions_mut().get_mut::<Caller>() {
-        caller.connection = connection;
+        tracing::info!("user {} (process {}) asks: {at}", caller.peer.uid, caller.peer.pid);
+        (caller.connection, caller.seen) = (connection, seen);
     }
-    permitted(request, next, Access::Change).await
+    next.run(request).await
 }
 
 /// A request without a caller did not come over the Unix socket, and may do nothing.
-async fn permitted(request: Request, next: Next, needed: Access) -> Response {
+fn permitted(request: &Request, needed: Access) -> Result<(), Refused> {
     let caller = request.extensions().get::<Caller>();
     if caller.is_some_and(|caller| caller.access >= needed) {
-        if let (Some(Caller { peer, .. }), Access::Change) = (caller, needed) {
-            tracing::info!(
-                "user {} (process {}) asks: {} {}",
-                peer.uid,
-                peer.pid,
-                request.method(),
-                request.uri().path()
-            );
-        }
-        return next.run(request).await;
+        return Ok(());
     }
     let who = caller.map_or_else(|| "this caller".to_owned(), |caller| format!("user {}", caller.peer.uid));
     let (what, mend) = match needed {
@@ -145,7 +151,7 @@ async fn permitted(request: Request, next: Next, needed: Access) -> Response {
             format!("be root, or a member of the group {READER_GROUP} or {ADMIN_GROUP} (and log in again)"),
         ),
     };
-    Refused::new(ProblemKind::NotPermitted, format!("{who} may not {what}"), mend).into_response()
+    Err(Refused::new(ProblemKind::NotPermitted, format!("{who} may not {what}"), mend))
 }
 
 async fn in_time(request: Request, next: Next) -> Response {
@@ -192,53 +198,39 @@ async fn diff(State(engine): Shared, Given(new): Given<PolicyText>) -> Reply {
 async fn allow(
     State(engine): Shared,
     Extension(caller): Extension<Caller>,
-    headers: HeaderMap,
     Given(request): Given<AllowRequest>,
 ) -> Reply {
-    let seen = if_match(&headers)?;
-    tagged_result(ask(engine, move |engine| caller.with(engine).allow(&request, seen.as_deref())).await?)
+    tagged_result(ask(engine, move |engine| caller.with(engine).allow(&request)).await?)
 }
 
 async fn revoke(
     State(engine): Shared,
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
-    headers: HeaderMap,
     Asked(query): Asked<RevokeQuery>,
 ) -> Reply {
-    let seen = if_match(&headers)?;
-    tagged_result(ask(engine, move |engine| caller.with(engine).revoke(&id, &query.reason, seen.as_deref())).await?)
+    tagged_result(ask(engine, move |engine| caller.with(engine).revoke(&id, &query.reason)).await?)
 }
 
 async fn extend(
     State(engine): Shared,
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
-    headers: HeaderMap,
     Given(request): Given<ExtendRequest>,
 ) -> Reply {
-    let seen = if_match(&headers)?;
-    tagged_result(ask(engine, move |engine| caller.with(engine).extend(&id, &request, seen.as_deref())).await?)
+    tagged_result(ask(engine, move |engine| caller.with(engine).extend(&id, &request)).await?)
 }
 
 async fn set_pair(
     State(engine): Shared,
     Extension(caller): Extension<Caller>,
-    headers: HeaderMap,
     Given(request): Given<PairRequest>,
 ) -> Reply {
-    let seen = if_match(&headers)?;
-    tagged_result(ask(engine, move |engine| caller.with(engine).set_pair(&request, seen.as_deref())).await?)
+    tagged_result(ask(engine, move |engine| caller.with(engine).set_pair(&request)).await?)
 }
 
-async fn apply(
-    State(engine): Shared,
-    Extension(caller): Extension<Caller>,
-    headers: HeaderMap,
-    Given(new): Given<ApplyRequest>,
-) -> Reply {
-    let seen = if_match(&headers)?;
-    tagged_result(ask(engine, move |engine| caller.with(engine).apply(&new, seen.as_deref())).await?)
+async fn apply(State(engine): Shared, Extension(caller): Extension<Caller>, Given(new): Given<ApplyRequest>) -> Reply {
+    tagged_result(ask(engine, move |engine| caller.with(engine).apply(&new)).await?)
 }
 
 async fn reload(State(engine): Shared, Extension(caller): Extension<Caller>) -> Reply {
@@ -284,8 +276,8 @@ async fn verify_history(State(engine): Shared, Asked(query): Asked<VerifyQuery>)
     Ok(axum::Json(ask(engine, move |engine| engine.verify_history(&query)).await??).into_response())
 }
 
-async fn exposition(State(engine): Shared) -> Reply {
-    let text = ask(engine, |engine| {
+async fn exposition(State(Public { engine, turns }): State<Public>) -> Reply {
+    let text = turns.ask(engine, |engine| {
         let scrape = engine.scrape()?;
         metrics::render(&scrape).map_err(|error| Refusal::Failed(format!("cannot write the metrics: {error}")))
     });
@@ -293,8 +285,8 @@ async fn exposition(State(engine): Shared) -> Reply {
 }
 
 /// 200 only if the kernel says that every guarded interface is enforced by what was published last.
-async fn health(State(engine): Shared) -> Reply {
-    let amiss = ask(engine, Engine::health).await?;
+async fn health(State(Public { engine, turns }): State<Public>) -> Reply {
+    let amiss = turns.ask(engine, Engine::health).await?;
     if amiss.is_empty() {
         return Ok("enforcing\n".into_response());
     }

@@ -1,6 +1,7 @@
 //! Requests as they come over a socket, answered by an engine over a kernel of paper.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Extension;
@@ -10,8 +11,10 @@ use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::time::timeout;
 
 use super::peer::{Access, Caller, Peer};
+use super::reply::Turns;
 use super::server::{listen, serve, serve_metrics};
 use super::{routes, server};
+use crate::engine::Engine;
 use crate::engine::house::House;
 
 /// A status line's code, the head and the body.
@@ -153,6 +156,20 @@ async fn a_change_with_a_stale_etag_is_refused_as_412() {
     assert_eq!((first.status, first.json()["id"].as_str()), (200, Some("admin-ledger-tcp-22")), "{}", first.body);
     let second = ask_with(&house, Access::Change, "POST /v1/rules", &etag, RULE).await;
     assert_eq!((second.status, second.json()["type"].as_str()), (412, Some("urn:segd:policy-changed")));
+    let cut = r#"{"target":"10.30.0.9","reason":"Beacons, INC-7"}"#;
+    for (request, body) in [
+        ("POST /v1/confirm", "{}"),
+        ("POST /v1/rollback", "{}"),
+        ("POST /v1/reload", ""),
+        ("POST /v1/quarantine", cut),
+        ("DELETE /v1/quarantine?target=10.30.0.9", ""),
+        ("DELETE /v1/rules/admin-ledger-tcp-22?reason=done", ""),
+    ] {
+        let late = ask_with(&house, Access::Change, request, &etag, body).await;
+        assert_eq!((late.status, late.json()["type"].as_str()), (412, Some("urn:segd:policy-changed")), "{request}");
+        let reader = ask_with(&house, Access::Read, request, "If-Match: \u{e9}\r\nSegd-Caller: x\r\n", body).await;
+        assert_eq!(reader.status, 403, "who may not is told so, whatever is in the headers: {request}");
+    }
     let gone = ask(&house, Access::Change, "DELETE /v1/rules/admin-ledger-tcp-22?reason=done", "").await;
     assert_eq!((gone.status, gone.json()["generation"].as_u64()), (200, Some(3)), "{}", gone.body);
 }
@@ -240,6 +257,37 @@ async fn a_crowd_on_the_metrics_port_keeps_no_scrape_out() {
     };
     let answer = timeout(Duration::from_secs(5), scrape).await.expect("no answer in time");
     assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.contains("segd_policy_generation"), "{answer}");
+}
+
+#[tokio::test]
+async fn whoever_asks_for_metrics_and_hangs_up_again_and_again_leaves_one_question_behind() {
+    let house = House::new();
+    let (turns, asked) = (Turns::new(), Arc::new(AtomicUsize::new(0)));
+    let (let_go, held) = std::sync::mpsc::channel::<()>();
+    let held = Arc::new(Mutex::new(held));
+    let crowd: Vec<_> = (0..100)
+        .map(|_| {
+            let (turns, engine, asked, held) =
+                (turns.clone(), Arc::clone(&house.engine), Arc::clone(&asked), Arc::clone(&held));
+            tokio::spawn(async move {
+                let question = move |_: &Engine| {
+                    asked.fetch_add(1, Ordering::SeqCst);
+                    let _ = held.lock().unwrap().recv();
+                };
+                let _ = turns.ask(engine, question).await;
+            })
+        })
+        .collect();
+    while asked.load(Ordering::SeqCst) == 0 {
+        tokio::task::yield_now().await;
+    }
+    for one in crowd {
+        one.abort();
+        let _ = one.await;
+    }
+    drop(let_go);
+    turns.ask(Arc::clone(&house.engine), |_| ()).await.unwrap();
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]

@@ -116,11 +116,13 @@ fn birth_of(old: &Flow, key: &FlowKey, hash: u64, now: u64) -> Birth {
 }
 
 /// An entry that is there. As long as it has the generation of the old table no new program has touched it, and the old
-/// word holds; afterwards only an answer that an old program heard is still news.
+/// word holds; afterwards only an answer that an old program heard is still news, with what is to be known of it.
 fn bring_up(entry: &Flow, old: &Flow) {
     if entry.generation.get() == old.generation.get() {
         overwrite(entry, old);
     } else if entry.state.get() == State::HalfOpen as u8 && old.state.get() == State::Established as u8 {
+        entry.flags.set(entry.flags.get() | old.flags.get());
+        entry.seq_to.set(old.seq_to.get());
         entry.state.set(State::Established as u8);
     }
 }

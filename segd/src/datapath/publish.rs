@@ -2,6 +2,8 @@
 
 use std::cmp::Reverse;
 use std::hash::BuildHasher as _;
+use std::io;
+use std::thread::{self, JoinHandle};
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 use segd_common::control::{Control, ROOTS};
@@ -22,6 +24,15 @@ pub(super) struct Placed {
     free: Vec<u32>,
     /// Pages of the current image; none until this daemon has published one.
     current: Numbers,
+    leaving: Option<Leaving>,
+}
+
+/// Pages that the latest image does not use, and that a program may still be reading. They are cleared before anything else is
+/// written: whoever publishes does not wait for the programs, which takes the kernel longer than all the rest.
+struct Leaving {
+    /// All the others.
+    used: Numbers,
+    wait: io::Result<JoinHandle<io::Result<()>>>,
 }
 
 /// A page, found by the hash of its content.
@@ -66,6 +77,7 @@ impl Placed {
             hasher: DefaultHashBuilder::default(),
             free: Vec::new(),
             current: Numbers::default(),
+            leaving: None,
         };
         for number in (1..image.len() as u32).rev() {
             match image.get(number as usize) {
@@ -93,6 +105,26 @@ impl Placed {
         image.write(number as usize, *page);
         self.note(hash, number);
         Some((number, false))
+    }
+
+    /// The image in force uses these pages alone.
+    fn leave_but(&mut self, used: Numbers) {
+        let wait = thread::Builder::new().name("segd-programs".to_owned()).spawn(wait_for_programs);
+        self.leaving = Some(Leaving { used, wait });
+    }
+
+    /// Clears what nobody can still read.
+    fn settle(&mut self, image: &Mapping<Page>) {
+        let Some(Leaving { used, wait }) = self.leaving.take() else { return };
+        let waited = match wait {
+            Ok(thread) => thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread that waits panicked"))),
+            // There was no thread to be had.
+            Err(_) => wait_for_programs(),
+        };
+        match waited {
+            Ok(()) => self.clear(image, |number| used.has(number)),
+            Err(error) => tracing::warn!("old pages of the policy are kept: cannot wait for running programs: {error}"),
+        }
     }
 
     /// Clears the pages that `keep` does not want.
@@ -127,8 +159,8 @@ pub struct Published {
     pub fallback: Option<u32>,
 }
 
-/// Places an image, makes it the current one, and clears what only the ones before it used. With a fallback, that one is
-/// placed beside it, and the programs themselves take it past the deadline.
+/// Places an image and makes it the current one; what only the ones before it used leaves. With a fallback, that one is placed
+/// beside it, and the programs themselves take it past the deadline.
 pub(super) fn publish(
     set: &mut MapSet,
     placed: &mut Placed,
@@ -136,6 +168,7 @@ pub(super) fn publish(
     fallback: Option<Fallback<'_>>,
 ) -> Result<Published, DatapathError> {
     let pages = set.image()?;
+    placed.settle(&pages);
     let mut room = Room { pages: &pages, placed, added: Numbers::default() };
     let laid = room
         .lay(image)
@@ -164,18 +197,17 @@ pub(super) fn publish(
     };
     set.control.select(selector);
     placed.current = own.used;
-    let used = used.unwrap_or_else(|| placed.current.clone());
-    clear_unused(&pages, placed, &used);
+    placed.leave_but(used.unwrap_or_else(|| placed.current.clone()));
     Ok(Published { generation, fallback })
 }
 
-/// Makes the current image hold whatever the deadline was, and clears what only its fallback used.
+/// Makes the current image hold whatever the deadline was; what only its fallback used leaves.
 pub(super) fn confirm(set: &mut MapSet, placed: &mut Placed) -> Result<(), DatapathError> {
     let control = set.control.read(0).ok_or(DatapathError::Missing("CONTROL"))?;
     let current = (control.selector & 0xff) as u8;
     set.control.select(Control::selector(current, current, 0));
-    let used = placed.current.clone();
-    clear_unused(&set.image()?, placed, &used);
+    placed.settle(&set.image()?);
+    placed.leave_but(placed.current.clone());
     Ok(())
 }
 
@@ -229,14 +261,6 @@ const fn following(generation: u32) -> u32 {
     match generation.wrapping_add(1) {
         0 | u32::MAX => 1,
         next => next,
-    }
-}
-
-/// Pages are only cleared once nobody can still read them.
-fn clear_unused(pages: &Mapping<Page>, placed: &mut Placed, used: &Numbers) {
-    match wait_for_programs() {
-        Ok(()) => placed.clear(pages, |number| used.has(number)),
-        Err(error) => tracing::warn!("old pages of the policy are kept: cannot wait for running programs: {error}"),
     }
 }
 

@@ -21,6 +21,8 @@ pub struct Acting<'e> {
     pub(super) who: Who,
     /// How they reach this machine. A change that cuts it is refused.
     pub(super) connection: Option<CallerConnection>,
+    /// Which policies they will have changed.
+    pub(super) seen: Option<String>,
 }
 
 impl Acting<'_> {
@@ -30,9 +32,15 @@ impl Acting<'_> {
         Self { connection, ..self }
     }
 
-    /// Adds a rule. `if_match`: the `ETag` of the policy that the caller saw.
-    pub fn allow(&self, request: &AllowRequest, if_match: Option<&str>) -> Tagged<Result<RuleChanged, Refusal>> {
-        self.change(if_match, |core| {
+    /// After a look at a policy: `seen` is its `ETag`, or several of them. A change of another one is refused.
+    #[must_use]
+    pub fn having_seen(self, seen: Option<String>) -> Self {
+        Self { seen, ..self }
+    }
+
+    /// Adds a rule.
+    pub fn allow(&self, request: &AllowRequest) -> Tagged<Result<RuleChanged, Refusal>> {
+        self.change(|core| {
             let changed = core.allow(request)?;
             core.note(&self.who, "allow", &changed.id, Some(&request.reason), (None, core.rule_as_json(&changed.id)));
             Ok(changed)
@@ -40,8 +48,8 @@ impl Acting<'_> {
     }
 
     /// Takes a rule away.
-    pub fn revoke(&self, id: &str, reason: &str, if_match: Option<&str>) -> Tagged<Result<RuleChanged, Refusal>> {
-        self.change(if_match, |core| {
+    pub fn revoke(&self, id: &str, reason: &str) -> Tagged<Result<RuleChanged, Refusal>> {
+        self.change(|core| {
             let before = core.rule_as_json(id);
             let changed = core.revoke(id, reason)?;
             core.note(&self.who, "revoke", id, Some(reason), (before, None));
@@ -50,13 +58,8 @@ impl Acting<'_> {
     }
 
     /// Gives a rule another end.
-    pub fn extend(
-        &self,
-        id: &str,
-        request: &ExtendRequest,
-        if_match: Option<&str>,
-    ) -> Tagged<Result<RuleChanged, Refusal>> {
-        self.change(if_match, |core| {
+    pub fn extend(&self, id: &str, request: &ExtendRequest) -> Tagged<Result<RuleChanged, Refusal>> {
+        self.change(|core| {
             let before = core.rule_as_json(id);
             let changed = core.extend(id, request.expires)?;
             core.note(&self.who, "extend", id, request.reason.as_deref(), (before, core.rule_as_json(id)));
@@ -65,8 +68,8 @@ impl Acting<'_> {
     }
 
     /// Puts a whole zone file in force and in the place of ours.
-    pub fn apply(&self, request: &ApplyRequest, if_match: Option<&str>) -> Tagged<Result<Applied, Refusal>> {
-        self.change(if_match, |core| {
+    pub fn apply(&self, request: &ApplyRequest) -> Tagged<Result<Applied, Refusal>> {
+        self.change(|core| {
             let before = core.policy_as_json();
             let applied = core.apply(request)?;
             core.note(
@@ -82,7 +85,7 @@ impl Acting<'_> {
 
     /// Lets the policy that waits for it hold. `opened`: when the caller's connection was opened.
     pub fn confirm(&self, opened: std::time::Instant, reason: Option<&str>) -> Tagged<Result<Applied, Refusal>> {
-        self.change(None, |core| {
+        self.change(|core| {
             let applied = core.confirm(opened)?;
             core.note(&self.who, "confirm", "", reason, (None, Some(core.policy_as_json())));
             Ok(applied)
@@ -91,7 +94,7 @@ impl Acting<'_> {
 
     /// Goes back to the policy before the one that waits, or before the last apply.
     pub fn rollback(&self, reason: Option<&str>) -> Tagged<Result<Applied, Refusal>> {
-        self.change(None, |core| {
+        self.change(|core| {
             let before = core.policy_as_json();
             let applied = core.rollback(Way::Asked)?;
             core.note(&self.who, "rollback", "", reason, (Some(before), Some(core.policy_as_json())));
@@ -101,7 +104,7 @@ impl Acting<'_> {
 
     /// Cuts somebody off. Goes on during a trial: it holds under either policy.
     pub fn quarantine(&self, request: &QuarantineRequest) -> Tagged<Result<QuarantineReport, Refusal>> {
-        self.change(None, |core| {
+        self.change(|core| {
             let before = core.quarantined_as_json(&request.target);
             let report = core.quarantine(request, &self.who)?;
             let after = core.quarantined_as_json(&request.target);
@@ -112,7 +115,7 @@ impl Acting<'_> {
 
     /// Lets somebody back.
     pub fn release(&self, target: &str, reason: Option<&str>) -> Tagged<Result<QuarantineReport, Refusal>> {
-        self.change(None, |core| {
+        self.change(|core| {
             let before = core.quarantined_as_json(target);
             let report = core.release(target)?;
             if report.before {
@@ -133,7 +136,7 @@ impl Acting<'_> {
     }
 
     /// Sets the mode of a pair, or only shows what `enforce` would have dropped.
-    pub fn set_pair(&self, request: &PairRequest, if_match: Option<&str>) -> Tagged<Result<PairReport, Refusal>> {
+    pub fn set_pair(&self, request: &PairRequest) -> Tagged<Result<PairReport, Refusal>> {
         let report = self.engine.would_drop(request);
         if request.preview {
             return self.engine.read(|core| {
@@ -142,7 +145,7 @@ impl Acting<'_> {
                 Ok(PairReport { generation: core.force.generation, ..report? })
             });
         }
-        self.change(if_match, |core| {
+        self.change(|core| {
             let before = report?;
             let was = core.pair_as_json(request);
             let applied = core.set_pair(request)?;
@@ -153,22 +156,15 @@ impl Acting<'_> {
         })
     }
 
-    fn change<T>(
-        &self,
-        if_match: Option<&str>,
-        change: impl FnOnce(&mut Core) -> Result<T, Refusal>,
-    ) -> Tagged<Result<T, Refusal>> {
-        self.write(|core| {
-            core.expect(if_match)?;
-            change(core).inspect_err(|refusal| core.count_refusal(refusal))
-        })
+    fn change<T>(&self, change: impl FnOnce(&mut Core) -> Result<T, Refusal>) -> Tagged<Result<T, Refusal>> {
+        self.write(|core| change(core).inspect_err(|refusal| core.count_refusal(refusal)))
     }
 
     fn write<T>(&self, change: impl FnOnce(&mut Core) -> Result<T, Refusal>) -> Tagged<Result<T, Refusal>> {
         self.engine.write(|core| {
             core.settle();
             core.caller = self.connection;
-            let outcome = change(core);
+            let outcome = core.expect(self.seen.as_deref()).and_then(|()| change(core));
             core.caller = None;
             outcome
         })

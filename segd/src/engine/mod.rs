@@ -195,7 +195,7 @@ impl Engine {
     /// The engine in the hands of `who`: everything that changes the policy goes this way.
     #[must_use]
     pub fn by(&self, who: Who) -> Acting<'_> {
-        Acting { engine: self, who, connection: None }
+        Acting { engine: self, who, connection: None, seen: None }
     }
 
     /// Who changed what, the oldest first; with `last` only so many, the latest.

@@ -277,7 +277,7 @@ mod tests {
         assert_eq!(told(), None);
         let text = std::fs::read_to_string(house.config()).unwrap().replace("admin:", "admins:");
         let new = crate::api::types::PolicyText { name: "new.yaml".into(), text };
-        house.admin().apply(&crate::api::types::ApplyRequest::of(new), None).value.unwrap();
+        house.admin().apply(&crate::api::types::ApplyRequest::of(new)).value.unwrap();
         assert!(told().unwrap().contains("zone admin is cut off, but the policy has no such zone"));
     }
 

@@ -73,7 +73,7 @@ fn a_policy_whose_tests_fail_is_refused_and_the_test_is_named() {
 fn allow_adds_a_rule_to_the_drop_in_and_revoke_takes_it_away() {
     let house = House::new();
     assert!(!house.passes("10.30.0.1", "10.20.0.1", "tcp/22"));
-    let added = house.admin().allow(&ssh(None), None).value.unwrap();
+    let added = house.admin().allow(&ssh(None)).value.unwrap();
     assert_eq!((added.id.as_str(), added.generation), ("admin-ledger-tcp-22", 2));
     assert!(
         house.dropin().contains("admin-ledger-tcp-22") && house.dropin().contains("Maintenance"),
@@ -82,10 +82,10 @@ fn allow_adds_a_rule_to_the_drop_in_and_revoke_takes_it_away() {
     );
     assert_eq!(house.explain("10.30.0.1", "10.20.0.1", "tcp/22").rule.as_deref(), Some("admin-ledger-tcp-22"));
     assert_eq!(fs::read_to_string(house.config()).unwrap(), ZONES);
-    let again = house.admin().allow(&ssh(None), None).value.unwrap();
+    let again = house.admin().allow(&ssh(None)).value.unwrap();
     assert_eq!(again.id, "admin-ledger-tcp-22-2");
     for id in ["admin-ledger-tcp-22", "admin-ledger-tcp-22-2"] {
-        house.admin().revoke(id, "done", None).value.unwrap();
+        house.admin().revoke(id, "done").value.unwrap();
     }
     assert!(!house.passes("10.30.0.1", "10.20.0.1", "tcp/22"));
     assert!(!house.dropin().contains("Maintenance"));
@@ -97,10 +97,10 @@ fn a_rule_gets_another_end_where_segctl_wrote_it_and_nowhere_else() {
     let house = House::new();
     let until = |hours| Timestamp::now() + SignedDuration::from_hours(hours);
     let extend = |id: &str, hours| {
-        house.admin().extend(id, &ExtendRequest { expires: until(hours), reason: Some("longer".into()) }, None).value
+        house.admin().extend(id, &ExtendRequest { expires: until(hours), reason: Some("longer".into()) }).value
     };
-    house.admin().allow(&ssh(Some("endless")), None).value.unwrap();
-    house.admin().allow(&AllowRequest { expires: Some(until(1)), ..ssh(Some("brief")) }, None).value.unwrap();
+    house.admin().allow(&ssh(Some("endless"))).value.unwrap();
+    house.admin().allow(&AllowRequest { expires: Some(until(1)), ..ssh(Some("brief")) }).value.unwrap();
     for id in ["endless", "brief"] {
         extend(id, 8).unwrap();
         let rules = house.engine.rules().value.unwrap();
@@ -120,7 +120,7 @@ fn a_rule_gets_another_end_where_segctl_wrote_it_and_nowhere_else() {
 fn expiry_follows_a_wall_clock_that_is_set_ahead_and_back() {
     let house = House::new();
     let end = Some(Timestamp::now() + SignedDuration::from_hours(1));
-    house.admin().allow(&AllowRequest { expires: end, ..ssh(Some("brief")) }, None).value.unwrap();
+    house.admin().allow(&AllowRequest { expires: end, ..ssh(Some("brief")) }).value.unwrap();
     let reason = |hours| {
         house.paper.0.lock().unwrap().ahead = SignedDuration::from_hours(hours);
         house.engine.tick();
@@ -135,7 +135,7 @@ fn expiry_follows_a_wall_clock_that_is_set_ahead_and_back() {
 #[test]
 fn a_rule_that_makes_no_policy_is_refused_and_never_written() {
     let house = House::new();
-    let said = |request: &AllowRequest| match house.admin().allow(request, None).value {
+    let said = |request: &AllowRequest| match house.admin().allow(request).value {
         Err(Refusal::BadRequest { detail, mend }) => format!("{detail}; {mend}"),
         other => panic!("{other:?}"),
     };
@@ -145,19 +145,19 @@ fn a_rule_that_makes_no_policy_is_refused_and_never_written() {
     assert_eq!(said(&mistyped), "there is no zone leger; ledger is one; segctl zones lists them all");
     let nothing = AllowRequest { services: vec!["tcp/22".into(), "telegraph".into()], ..ssh(None) };
     assert!(said(&nothing).starts_with("'telegraph' is no service; write tcp/PORT"), "{}", said(&nothing));
-    let ill_named = house.admin().allow(&ssh(Some("no rule is called so")), None).value;
+    let ill_named = house.admin().allow(&ssh(Some("no rule is called so"))).value;
     assert!(matches!(ill_named, Err(Refusal::Faults(_))), "{ill_named:?}");
     assert_eq!((house.dropin(), house.generation()), (String::new(), 1));
-    let taken = house.admin().allow(&ssh(Some("dev-reads-ledger")), None).value.unwrap_err();
+    let taken = house.admin().allow(&ssh(Some("dev-reads-ledger"))).value.unwrap_err();
     assert!(matches!(taken, Refusal::BadRequest { .. }), "{taken}");
 }
 
 #[test]
 fn a_hand_written_rule_is_not_revoked_but_its_place_is_named() {
     let house = House::new();
-    let refused = house.admin().revoke("dev-reads-ledger", "old", None).value.unwrap_err().to_string();
+    let refused = house.admin().revoke("dev-reads-ledger", "old").value.unwrap_err().to_string();
     assert!(refused.contains("zones.yaml, line 7"), "{refused}");
-    assert!(matches!(house.admin().revoke("no-such", "old", None).value, Err(Refusal::NotFound { .. })));
+    assert!(matches!(house.admin().revoke("no-such", "old").value, Err(Refusal::NotFound { .. })));
     assert_eq!(house.generation(), 1);
 }
 
@@ -165,8 +165,8 @@ fn a_hand_written_rule_is_not_revoked_but_its_place_is_named() {
 fn a_change_made_for_another_policy_than_the_one_in_force_is_refused() {
     let house = House::new();
     let seen = house.engine.policy().etag;
-    house.admin().allow(&ssh(Some("first")), Some(&format!("\"{seen}\""))).value.unwrap();
-    let late = house.admin().allow(&ssh(Some("second")), Some(&format!("\"{seen}\""))).value.unwrap_err();
+    house.admin().having_seen(Some(format!("\"{seen}\""))).allow(&ssh(Some("first"))).value.unwrap();
+    let late = house.admin().having_seen(Some(format!("\"{seen}\""))).allow(&ssh(Some("second"))).value.unwrap_err();
     assert!(matches!(late, Refusal::Changed { .. }), "{late}");
     assert_eq!(house.engine.scrape().unwrap().apply_errors, 0, "nobody's policy was at fault");
 }
@@ -175,7 +175,7 @@ fn a_change_made_for_another_policy_than_the_one_in_force_is_refused() {
 fn edits_on_the_disk_that_are_not_in_force_are_not_taken_along() {
     let house = House::new();
     fs::write(house.config(), format!("{ZONES}# half a thought\n")).unwrap();
-    let refused = house.admin().allow(&ssh(None), None).value.unwrap_err();
+    let refused = house.admin().allow(&ssh(None)).value.unwrap_err();
     assert!(matches!(refused, Refusal::Changed { .. }) && refused.to_string().contains("zones.yaml"), "{refused}");
 }
 
@@ -189,11 +189,11 @@ fn apply_replaces_the_zone_file_and_keeps_the_old_one() {
     let line = &diff.newly_pass[0];
     assert_eq!((line.from_zone.as_str(), line.to_zone.as_str(), line.service.as_str()), ("dev", "ledger", "tcp/80"));
     assert_eq!(line.rule.as_deref(), Some("dev-reads-ledger"));
-    assert_eq!(house.admin().apply(&ApplyRequest::of(new), None).value.unwrap().generation, 2);
+    assert_eq!(house.admin().apply(&ApplyRequest::of(new)).value.unwrap().generation, 2);
     assert_eq!(fs::read_to_string(house.config()).unwrap(), text);
     assert_eq!(fs::read_to_string(house.dir.path().join("zones.yaml.previous")).unwrap(), ZONES);
     assert!(house.passes("10.30.0.9", "10.20.0.1", "tcp/80"));
-    house.admin().allow(&ssh(None), None).value.unwrap();
+    house.admin().allow(&ssh(None)).value.unwrap();
 }
 
 #[test]
@@ -203,7 +203,7 @@ fn the_way_back_is_to_what_was_in_force_and_no_text_is_lost() {
     let (text, thought) = (ZONES.replace("tcp/5432]", "tcp/5432, tcp/80]"), format!("{ZONES}# half a thought\n"));
     let apply = |text: &str| {
         let new = PolicyText { name: house.config().display().to_string(), text: text.to_owned() };
-        house.admin().apply(&ApplyRequest::of(new), None).value.unwrap()
+        house.admin().apply(&ApplyRequest::of(new)).value.unwrap()
     };
     // Edited where it stands, then applied, twice.
     fs::write(house.config(), &text).unwrap();
@@ -233,9 +233,7 @@ fn a_diff_tells_of_interfaces_and_essentials_too() {
 fn an_apply_with_faults_names_the_callers_file_and_leaves_everything() {
     let house = House::new();
     let bad = PolicyText { name: "new.yaml".into(), text: ZONES.replace("to: ledger", "to: leger") };
-    let Err(Refusal::Faults(faults)) = house.admin().apply(&ApplyRequest::of(bad), None).value else {
-        panic!("not refused")
-    };
+    let Err(Refusal::Faults(faults)) = house.admin().apply(&ApplyRequest::of(bad)).value else { panic!("not refused") };
     assert_eq!(faults.faults[0].file, "new.yaml");
     assert_eq!(fs::read_to_string(house.config()).unwrap(), ZONES);
     assert!(!house.dir.path().join("zones.yaml.previous").exists());
@@ -338,13 +336,13 @@ fn a_preview_of_a_pair_changes_nothing_and_the_real_thing_does() {
         since: None,
         reason: None,
     };
-    assert!(house.admin().set_pair(&audit, None).value.unwrap().applied);
+    assert!(house.admin().set_pair(&audit).value.unwrap().applied);
     assert_eq!(house.explain("dev", "ledger", "tcp/22").reason, "audit");
     let enforce = PairRequest { mode: Mode::Enforce, preview: true, ..audit };
-    let preview = house.admin().set_pair(&enforce, None).value.unwrap();
+    let preview = house.admin().set_pair(&enforce).value.unwrap();
     assert_eq!((preview.applied, preview.generation), (false, 2));
     assert_eq!(house.explain("dev", "ledger", "tcp/22").reason, "audit");
-    house.admin().set_pair(&PairRequest { preview: false, ..enforce }, None).value.unwrap();
+    house.admin().set_pair(&PairRequest { preview: false, ..enforce }).value.unwrap();
     assert_eq!(house.explain("dev", "ledger", "tcp/22").reason, "no-rule");
 }
 
@@ -365,7 +363,7 @@ fn a_file_that_cannot_be_put_in_its_place_takes_the_policy_back_with_it() {
     // A folder in the place of the file makes the rename fail, after the kernel has the new policy.
     fs::create_dir(house.dir.path().join("zones.yaml.previous")).unwrap();
     let new = PolicyText { name: "new.yaml".into(), text: ZONES.replace("[tcp/5432]", "[tcp/5432, tcp/80]") };
-    let refused = house.admin().apply(&ApplyRequest::of(new), None).value.unwrap_err();
+    let refused = house.admin().apply(&ApplyRequest::of(new)).value.unwrap_err();
     assert!(matches!(&refused, Refusal::Failed(detail) if detail.contains("zones.yaml.previous")), "{refused}");
     assert_eq!(house.generation(), 3, "published, and taken back");
     assert!(!house.passes("10.30.0.9", "10.20.0.1", "tcp/80"));
@@ -376,7 +374,7 @@ fn a_file_that_cannot_be_put_in_its_place_takes_the_policy_back_with_it() {
 #[test]
 fn numbers_of_new_rules_are_kept_before_the_kernel_counts_by_them() {
     let house = House::new();
-    house.admin().allow(&ssh(Some("fresh")), None).value.unwrap();
+    house.admin().allow(&ssh(Some("fresh"))).value.unwrap();
     let registry = StateDir::open(&house.dir.path().join("state")).unwrap().load_registry(true).unwrap();
     assert!(registry.rule_number("fresh").is_some());
 }
@@ -395,9 +393,7 @@ fn a_test_of_reach_names_the_rule_that_lets_somebody_else_in() {
     let house = House::new();
     fs::write(house.config(), format!("{ZONES}  - {{ reach: ledger, only_from: [dev] }}\n")).unwrap();
     assert_eq!(house.admin().reload().value.unwrap().tests, 2);
-    let Err(Refusal::Tests(tests)) = house.admin().allow(&ssh(Some("back-door")), None).value else {
-        panic!("not refused")
-    };
+    let Err(Refusal::Tests(tests)) = house.admin().allow(&ssh(Some("back-door"))).value else { panic!("not refused") };
     assert_eq!(tests[0].claim, "ledger is reached only from dev");
     assert!(
         tests[0].found.starts_with("back-door (") && tests[0].found.ends_with("lets admin in"),
@@ -414,11 +410,11 @@ fn a_mode_that_something_written_by_hand_overrides_is_refused() {
         |mode| PairRequest { from: "dev".into(), to: "ledger".into(), mode, preview: false, since: None, reason: None };
     fs::write(house.config(), format!("{ZONES}pairs:\n  - {{ from: dev, to: ledger, mode: enforce }}\n")).unwrap();
     house.admin().reload().value.unwrap();
-    let refused = house.admin().set_pair(&request(Mode::Audit), None).value.unwrap_err().to_string();
+    let refused = house.admin().set_pair(&request(Mode::Audit)).value.unwrap_err().to_string();
     assert!(refused.contains("zones.yaml:16:5"), "{refused}");
     fs::write(house.config(), format!("{ZONES}mode: audit\n")).unwrap();
     house.admin().reload().value.unwrap();
-    let refused = house.admin().set_pair(&request(Mode::Enforce), None).value.unwrap_err().to_string();
+    let refused = house.admin().set_pair(&request(Mode::Enforce)).value.unwrap_err().to_string();
     assert!(refused.contains("audit mode"), "{refused}");
 }
 
@@ -429,9 +425,9 @@ fn after_days(days: i64) -> Timestamp {
 #[test]
 fn a_revoked_rule_gives_up_its_number_after_a_month_and_the_next_one_gets_it_without_its_counts() {
     let house = House::new();
-    let add = |id| drop(house.admin().allow(&ssh(Some(id)), None).value.unwrap());
+    let add = |id| drop(house.admin().allow(&ssh(Some(id))).value.unwrap());
     add("first");
-    house.admin().revoke("first", "no longer needed", None).value.unwrap();
+    house.admin().revoke("first", "no longer needed").value.unwrap();
     let retire = |now| house.engine.core().retire_names(now);
     retire(after_days(29));
     assert_eq!(house.paper.0.lock().unwrap().cleared, []);
@@ -494,7 +490,7 @@ fn what_enforcing_would_have_dropped_comes_out_of_the_history_of_the_pair_that_i
         let since = since.map(|time| time.parse().unwrap());
         let request =
             PairRequest { from: from.into(), to: to.into(), mode: Mode::Enforce, preview: true, since, reason: None };
-        house.admin().set_pair(&request, None).value.unwrap()
+        house.admin().set_pair(&request).value.unwrap()
     };
     let of_pair = asked("dev", "ledger", None);
     assert_eq!((of_pair.would_drop_connections, of_pair.would_drop.len(), of_pair.applied), (3, 2, false));

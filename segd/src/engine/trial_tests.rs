@@ -19,7 +19,7 @@ fn trial(secs: u32) -> ApplyRequest {
 }
 
 fn tried(house: &House, secs: u32) -> Applied {
-    house.admin().apply(&trial(secs), None).value.unwrap()
+    house.admin().apply(&trial(secs)).value.unwrap()
 }
 
 fn marker(house: &House) -> bool {
@@ -66,11 +66,11 @@ fn a_trial_that_runs_out_takes_policy_file_and_generation_back() {
 fn a_trial_that_could_not_be_taken_back_is_not_begun() {
     let house = House::new();
     fs::write(house.config(), format!("{ZONES}# half a thought\n")).unwrap();
-    let refused = house.admin().apply(&trial(60), None).value.unwrap_err();
+    let refused = house.admin().apply(&trial(60)).value.unwrap_err();
     assert!(matches!(refused, Refusal::Changed { .. }), "{refused}");
     for secs in [0, 24 * 60 * 60 + 1] {
         fs::write(house.config(), ZONES).unwrap();
-        assert!(matches!(house.admin().apply(&trial(secs), None).value, Err(Refusal::BadRequest { .. })));
+        assert!(matches!(house.admin().apply(&trial(secs)).value, Err(Refusal::BadRequest { .. })));
     }
     assert_eq!((house.generation(), marker(&house)), (1, false));
 }
@@ -79,9 +79,9 @@ fn a_trial_that_could_not_be_taken_back_is_not_begun() {
 fn a_trial_whose_file_cannot_be_placed_leaves_nothing_behind() {
     let house = House::new();
     let bad = ApplyRequest { text: ZONES.replace("to: ledger", "to: leger"), ..trial(60) };
-    assert!(matches!(house.admin().apply(&bad, None).value, Err(Refusal::Faults(_))));
+    assert!(matches!(house.admin().apply(&bad).value, Err(Refusal::Faults(_))));
     let failing = ApplyRequest { text: ZONES.replace("[tcp/5432]", "[tcp/5433]"), ..trial(60) };
-    assert!(matches!(house.admin().apply(&failing, None).value, Err(Refusal::Tests(_))));
+    assert!(matches!(house.admin().apply(&failing).value, Err(Refusal::Tests(_))));
     assert_eq!((house.generation(), marker(&house)), (1, false));
     assert_eq!(house.engine.status().value.pending, None);
 }
@@ -92,10 +92,10 @@ fn who_would_cut_themselves_off_is_told_before_anything_changes() {
     let caller = CallerConnection { src: "10.30.0.9".parse().unwrap(), dst: "10.20.0.1".parse().unwrap(), port: 5432 };
     let text = ZONES.split("tests:").next().unwrap().replace("tcp/5432", "tcp/80");
     let cut = ApplyRequest { name: "new.yaml".into(), text, ..ApplyRequest::default() };
-    let refused = house.admin().over(Some(caller)).apply(&cut, None).value.unwrap_err();
+    let refused = house.admin().over(Some(caller)).apply(&cut).value.unwrap_err();
     assert!(matches!(&refused, Refusal::CutsCaller { detail, .. } if detail.contains("tcp/5432")), "{refused}");
     assert_eq!(house.generation(), 1);
-    house.admin().apply(&cut, None).value.unwrap();
+    house.admin().apply(&cut).value.unwrap();
 }
 
 #[test]
@@ -107,7 +107,7 @@ fn who_would_be_seen_by_the_wrong_interface_is_told_too_but_for_the_failsafe() {
         ZONES.replace(dev, &format!("{dev}, interfaces: [{interface}]"))
     };
     let asked = |text: String| ApplyRequest { name: "new.yaml".into(), text, ..ApplyRequest::default() };
-    let apply = |text: String| house.admin().over(Some(caller)).apply(&asked(text), None).value;
+    let apply = |text: String| house.admin().over(Some(caller)).apply(&asked(text)).value;
     let guarded = house.engine.interfaces().value;
     let name = guarded.first().expect("the house has an interface").name.clone();
     apply(at(&name)).unwrap();
@@ -127,7 +127,7 @@ fn who_would_be_cut_off_once_a_trial_is_over_is_told_while_it_runs() {
         .replace("from: dev", "from: [dev, staff]");
     let request =
         ApplyRequest { name: "new.yaml".into(), text: staff, confirm_secs: Some(60), ..ApplyRequest::default() };
-    house.admin().over(Some(caller)).apply(&request, None).value.unwrap();
+    house.admin().over(Some(caller)).apply(&request).value.unwrap();
     let cut = |target: &str| QuarantineRequest { target: target.into(), until: None, reason: "A worm".into() };
     let refused = house.admin().over(Some(caller)).quarantine(&cut("dev")).value.unwrap_err();
     let told = "once the policy before the trial is back";
@@ -192,7 +192,7 @@ fn a_trial_that_left_its_marker_takes_no_later_policy_back() {
     assert!(marker(&house));
     let later = ZONES.replace("[tcp/5432]", "[tcp/5432, tcp/443]");
     let request = ApplyRequest { name: "later.yaml".into(), text: later.clone(), ..ApplyRequest::default() };
-    house.admin().apply(&request, None).value.unwrap();
+    house.admin().apply(&request).value.unwrap();
     assert!(!marker(&house), "the next start takes nothing back");
     fs::remove_dir(&in_the_way).unwrap();
     house.engine.tick();
@@ -218,7 +218,7 @@ fn a_trial_takes_no_dropins_along_that_it_could_not_take_back() {
     fs::create_dir(house.dir.path().join("zones.d")).unwrap();
     let dropin = "rules:\n  - { id: more, from: dev, to: ledger, services: [tcp/22], reason: More, approved_by: x@example.com }\n";
     fs::write(house.dir.path().join("zones.d/20-more.yaml"), dropin).unwrap();
-    let refused = house.admin().apply(&trial(60), None).value.unwrap_err();
+    let refused = house.admin().apply(&trial(60)).value.unwrap_err();
     assert!(matches!(&refused, Refusal::Changed { detail, .. } if detail.contains("drop-ins")), "{refused}");
     assert_eq!((house.generation(), marker(&house)), (1, false));
     house.admin().reload().value.unwrap();
