@@ -105,7 +105,8 @@ pub(crate) fn first_blocked<E: Env>(env: &E, hash: u64, now: u64, hz: u32) -> bo
 /// event leaves `spared` of them to others.
 #[inline(always)]
 pub(crate) fn may_emit(budget: &EventBudget, now: u64, rate: u32, spared: u32, hz: u32) -> bool {
-    if since(now, budget.refilled.get()) >= hz {
+    // One CPU's own, and full the first time: no stamp is ahead of it, and 0 is no age to be forgiven.
+    if (now as u32).wrapping_sub(budget.refilled.get()) >= hz {
         budget.tokens.set(rate);
         budget.refilled.set(now as u32);
     }

@@ -22,12 +22,14 @@ impl Ends {
     /// Of a frame that has no addresses.
     pub(crate) const NOWHERE: Self = Self { src: Place(0), dst: Place(0) };
 
-    /// By address, on every hook: what leaves without having come in is this machine's only with an address of its own. Else
-    /// it may be from somebody behind its interface, as a container on a macvlan is.
+    /// By address; what this machine starts is from `host`, whatever address it uses.
     #[inline(always)]
     pub(crate) fn lookup<E: Env, P: Pages>(context: &Context<'_, E>, pages: &P, packet: &Packet) -> Self {
-        let [src, dst] = [packet.key.src, packet.key.dst].map(|address| context.root.place(pages, address));
-        Self { src, dst }
+        let src = match context.at.hook {
+            Hook::Local => Place(u32::from(zone::HOST)),
+            Hook::Ingress | Hook::Forward | Hook::Behind => context.root.place(pages, packet.key.src),
+        };
+        Self { src, dst: context.root.place(pages, packet.key.dst) }
     }
 
     /// The ends of a first packet: what was forwarded is from the zone that was noted on its way in, whatever address
@@ -45,7 +47,8 @@ impl Ends {
         }
     }
 
-    /// The spoof check: on the way in only, where an address is a claim.
+    /// The spoof check, where an address is a claim: on the way in, and of what is behind an interface. There this machine's own
+    /// addresses are in order, for it may have the device.
     ///
     /// # Errors
     /// `spoofed-source`.
@@ -56,7 +59,8 @@ impl Ends {
         pages: &P,
         packet: &Packet,
     ) -> Result<(), Reason> {
-        if context.at.hook as u8 != Hook::Ingress as u8 {
+        let comes = context.at.hook as u8 == Hook::Ingress as u8;
+        if !comes && (context.at.hook as u8 != Hook::Behind as u8 || self.src.zone() == zone::HOST) {
             return Ok(());
         }
         let essential = packet.essential as u8 != Essential::No as u8;
@@ -110,7 +114,7 @@ impl Ends {
         match packet.essential {
             Essential::No => false,
             Essential::Arp | Essential::Ndp | Essential::Mld => true,
-            Essential::NdpRouter => local && self.src.zone() == zone::HOST,
+            Essential::NdpRouter => local,
             Essential::DhcpRequest => local || to_us_or_all,
             // The address that a server offers is not ours yet, and it may send the offer there. What is not for us is
             // judged where it leaves.

@@ -5,18 +5,22 @@ use super::outcome::Next;
 use super::{Context, Hook, Outcome};
 use crate::env::{Env, Pages};
 use crate::flow::{self, Birth, Direction, Flow, Found, State, flag};
-use crate::image::{Locator, Place, Root, RuleSet, Slot};
+use crate::image::{Locator, Place, Root, RuleSet, Slot, zone};
 use crate::packet::{Kind, Packet, proto};
 use crate::policy::{Judgement, Question, is_cut, judge};
 use crate::reason::Reason;
 
 impl<E: Env> Context<'_, E> {
     /// The fast path: a live connection of this generation, its slot not expired, its source known on this interface.
-    /// Nothing else is asked. `false`: ask everything.
+    /// Nothing else is asked. `false`: ask everything. Of who is behind an interface nothing is known.
     #[inline(always)]
     pub(super) fn ride(&self, packet: &Packet, found: &Found<'_>, outcome: &mut Outcome) -> bool {
         let &Found { flow, direction } = found;
-        let at_home = self.at.hook as u8 != Hook::Ingress as u8 || flow.interface(direction) == self.at.interface;
+        let at_home = match self.at.hook {
+            Hook::Ingress => flow.interface(direction) == self.at.interface,
+            Hook::Local | Hook::Forward => true,
+            Hook::Behind => false,
+        };
         if flow.generation.get() != self.root.generation || !at_home || !flow.live(self.now, self.control.hz) {
             return false;
         }
@@ -64,7 +68,7 @@ impl<E: Env> Context<'_, E> {
                 flow.renew_lease(direction, second);
                 0
             }
-            Hook::Ingress | Hook::Forward | Hook::Local => 0,
+            Hook::Ingress | Hook::Forward | Hook::Local | Hook::Behind => 0,
         }
     }
 
@@ -125,13 +129,17 @@ impl<E: Env> Context<'_, E> {
         }
     }
 
-    /// Whether this packet only has the ends that translation gave to somebody else's connection: that one's initiator is
-    /// seen with them where it is forwarded, and nowhere else. What a stranger's packet may do is asked of its own zones.
+    /// Whether this packet only has the ends of a connection that somebody else has opened: this machine may send with an
+    /// address that is not its own, as transparent proxies do, and translation gives others' packets another one. What a
+    /// stranger's packet may do is asked of its own zones.
     #[inline(always)]
     fn is_strangers(&self, &Found { flow, direction }: &Found<'_>) -> bool {
-        self.at.hook as u8 != Hook::Forward as u8
-            && direction as u8 == Direction::Forward as u8
-            && flow.flags.get() & flag::TRANSLATED != 0
+        let opens = direction as u8 == Direction::Forward as u8;
+        match self.at.hook {
+            Hook::Local => opens && flow.from.get() != zone::HOST,
+            Hook::Ingress | Hook::Behind => opens && flow.flags.get() & flag::TRANSLATED != 0,
+            Hook::Forward => is_in_anothers_name(flow),
+        }
     }
 
     #[inline(always)]
@@ -280,7 +288,8 @@ impl<E: Env> Context<'_, E> {
         }
         let quoted = Ends { src: ends.dst, dst: self.root.place(self.env, packet.quoted.dst) };
         let (seen, to) = sides(&quoted, direction);
-        let from = origin(flow, seen);
+        let strangers = self.at.hook as u8 == Hook::Forward as u8 && is_in_anothers_name(flow);
+        let from = if strangers { seen } else { origin(flow, seen) };
         let judgement = self.rejudge(from, to, flow);
         let mut outcome = Outcome::judged(&judgement, from.zone(), to.zone(), ends.src.zone());
         if judgement.allows() && judgement.reason as u8 != Reason::Audit as u8 {
@@ -416,6 +425,12 @@ impl<E: Env> Context<'_, E> {
 #[inline(always)]
 fn origin(flow: &Flow, seen: Place) -> Place {
     if flow.flags.get() & flag::TRANSLATED != 0 { Place(u32::from(flow.from.get())) } else { seen }
+}
+
+/// Whether this machine has opened it with an address that is not its own.
+#[inline(always)]
+fn is_in_anothers_name(flow: &Flow) -> bool {
+    flow.flags.get() & flag::TRANSLATED != 0 && flow.from.get() == zone::HOST
 }
 
 /// Initiator's and responder's place.

@@ -1,14 +1,14 @@
 //! Address translation, and this machine's own traffic: what is seen on the way out.
 
-use segd_common::pipeline::{self, Work};
+use segd_common::pipeline::{self, Sighting, Work};
 use segd_common::reason::Reason;
 use segd_common::view::Slice;
 
 use crate::frame::{ACK, Line, SYN, icmp_error, line};
 use crate::machine::Machine;
 use crate::net::{
-    ADMIN, ANNE, DMZ, FAR, HERE, HERE6, HOST, LAN, NET, Policy, SHOP, SHOP6, UNZONED, dmz, lan, local, net, onward,
-    tcp, udp,
+    ADMIN, ANNE, DMZ, FAR, HERE, HERE6, HOST, LAN, NET, Policy, SHOP, SHOP6, UNZONED, behind, dmz, lan, local, net,
+    onward, tcp, udp,
 };
 use crate::seen::{Expect, gets};
 
@@ -81,18 +81,66 @@ fn e9_what_nobody_noted_on_its_way_in_is_nobodys_and_not_this_machines() {
     }
 }
 
-/// As from a container on a macvlan of the interface, or by a transparent proxy.
 #[test]
-fn what_leaves_with_an_address_that_is_not_this_machines_is_judged_by_that_address() {
-    let theirs = line(ANNE, 5353, SHOP, 53);
+fn what_is_forwarded_does_not_go_on_with_what_this_machine_sends_in_the_same_name() {
+    // Sent with an address that is another's, as transparent proxies do.
+    let (ours, reply) = (line(ANNE, 5353, SHOP, 53), gets(Reason::Reply, HOST, DMZ).by(1));
+    for forwarded in [None, Some(LAN)] {
+        let mut machine = Machine::under(&Policy::new().allow(HOST, DMZ, udp(53), 1));
+        machine.send(local(), &ours.udp()).is(gets(Reason::Rule, HOST, DMZ).by(1).opens());
+        machine.send(dmz(), &ours.back().udp()).is(reply);
+        machine.send(onward(forwarded), &ours.udp()).is(gets(Reason::NoRule, LAN, DMZ).told());
+        machine.send(local(), &ours.udp()).is(gets(Reason::Rule, HOST, DMZ).by(1));
+        machine.publish(&Policy::new().allow(HOST, DMZ, udp(53), 2));
+        machine.send(onward(forwarded), &ours.udp()).is(gets(Reason::NoRule, LAN, DMZ));
+        machine.send(local(), &ours.udp()).is(gets(Reason::Rule, HOST, DMZ).by(2));
+    }
+}
+
+#[test]
+fn nobody_goes_on_with_a_connection_that_another_has_opened_between_the_same_ends() {
+    let same = line(ANNE, 5353, SHOP, 53);
+    let (ours, theirs) = (gets(Reason::Rule, HOST, DMZ).by(1), gets(Reason::Rule, LAN, DMZ).by(2));
+    // This machine has opened it; then the address's owner comes in.
     let mut machine = Machine::under(&Policy::new().allow(HOST, DMZ, udp(53), 1));
-    machine.send(local(), &theirs.udp()).is(gets(Reason::NoRule, LAN, DMZ).told());
-    machine.send(local(), &line(HERE, 5353, SHOP, 53).udp()).is(gets(Reason::Rule, HOST, DMZ).by(1).opens());
-    machine.publish(&Policy::new().allow(LAN, DMZ, udp(53), 2));
-    machine.send(local(), &theirs.udp()).is(gets(Reason::Rule, LAN, DMZ).by(2).opens());
-    machine.send(dmz(), &theirs.back().udp()).is(gets(Reason::Reply, LAN, DMZ).by(2));
-    machine.send(lan(), &theirs.udp()).is(gets(Reason::Rule, LAN, DMZ).by(2));
-    machine.send(local(), &line(HERE, 5353, SHOP, 53).udp()).is(gets(Reason::NoRule, HOST, DMZ).told());
+    machine.send(local(), &same.udp()).is(ours.opens());
+    machine.send(lan(), &same.udp()).is(gets(Reason::NoRule, LAN, DMZ).told());
+    machine.publish(&Policy::new().allow(HOST, DMZ, udp(53), 1).allow(LAN, DMZ, udp(53), 2));
+    for _ in 0..2 {
+        machine.send(lan(), &same.udp()).is(theirs);
+        machine.send(local(), &same.udp()).is(ours);
+        machine.send(dmz(), &same.back().udp()).is(gets(Reason::Reply, HOST, DMZ).by(1));
+    }
+    // The other way round.
+    let mut machine = Machine::under(&Policy::new().allow(LAN, DMZ, udp(53), 2));
+    machine.send(lan(), &same.udp()).is(theirs.opens());
+    machine.send(local(), &same.udp()).is(gets(Reason::NoRule, HOST, DMZ).told());
+    machine.publish(&Policy::new().allow(HOST, DMZ, udp(53), 1).allow(LAN, DMZ, udp(53), 2));
+    for _ in 0..2 {
+        machine.send(local(), &same.udp()).is(ours);
+        machine.send(lan(), &same.udp()).is(theirs);
+        machine.send(dmz(), &same.back().udp()).is(gets(Reason::Reply, LAN, DMZ).by(2));
+    }
+}
+
+/// As a container on a macvlan does.
+#[test]
+fn what_leaves_from_behind_an_interface_is_judged_by_its_address_where_that_may_be_seen() {
+    let mut machine = Machine::under(&Policy::new().allow(HOST, LAN, udp(53), 1));
+    let (ask, other) = (line(SHOP, 5353, ANNE, 53), line(FAR, 5353, ANNE, 53));
+    machine.send(behind(), &ask.udp()).is(gets(Reason::NoRule, DMZ, LAN).told());
+    machine.send(behind(), &other.udp()).is(gets(Reason::SpoofedSource, NET, LAN).told());
+    // A device of this machine that has a link address of its own.
+    machine.send(behind(), &line(HERE, 5353, ANNE, 53).udp()).is(gets(Reason::Rule, HOST, LAN).by(1).opens());
+    machine.publish(&Policy::new().allow(DMZ, LAN, udp(53), 2));
+    machine.send(behind(), &ask.udp()).is(gets(Reason::Rule, DMZ, LAN).by(2).opens());
+    machine.send(lan(), &ask.back().udp()).is(gets(Reason::Reply, DMZ, LAN).by(2));
+    machine.send(dmz(), &ask.udp()).is(gets(Reason::Rule, DMZ, LAN).by(2));
+    // Whose connection it is does not say who sends.
+    let elsewhere = Sighting { interface: net().interface, ..behind() };
+    machine.send(elsewhere, &ask.udp()).is(gets(Reason::SpoofedSource, DMZ, LAN).told());
+    // With the same ends it still is not this machine.
+    machine.send(local(), &ask.udp()).is(gets(Reason::NoRule, HOST, LAN).told());
 }
 
 #[test]
@@ -104,10 +152,9 @@ fn nobody_goes_on_with_a_connection_whose_ends_are_translated_to_his() {
     let mut machine = Machine::under(&Policy::new().allow(LAN, DMZ, udp(53), 2));
     machine.send(lan(), &call.udp()).is(theirs.opens());
     machine.send(onward(Some(LAN)), &out.udp()).is(theirs.opens());
-    machine.send(local(), &out.udp()).is(gets(Reason::NoRule, NET, DMZ).told());
-    for policy in [Policy::new().allow(LAN, DMZ, udp(53), 2), Policy::new().allow(LAN, DMZ, udp(53), 3)] {
-        machine.publish(&policy);
-        for at in [local(), net()] {
+    for number in [2, 3] {
+        machine.publish(&Policy::new().allow(LAN, DMZ, udp(53), number));
+        for at in [local(), net(), Sighting { interface: net().interface, ..behind() }] {
             assert_eq!(machine.judge(at, &out.udp()).reason, Reason::NoRule);
         }
         assert!(machine.judge(onward(Some(LAN)), &out.udp()).passes());
@@ -140,14 +187,15 @@ fn e10_a_forwarded_port_is_judged_by_the_address_that_the_packet_reaches() {
 }
 
 #[test]
-fn e1_what_this_machine_starts_is_judged_from_host_whichever_of_its_addresses_it_uses() {
+fn e1_what_this_machine_starts_is_judged_from_host_whatever_address_it_uses() {
     let machine = Machine::under(&Policy::new().allow(HOST, DMZ, udp(53), 1));
-    for (source, server) in [(HERE, SHOP), (HERE6, SHOP6), ("fe80::1", SHOP6)] {
+    for (source, server) in [(HERE, SHOP), (HERE6, SHOP6), ("fe80::1", SHOP6), ("10.2.0.99", SHOP)] {
         let ask = line(source, 5353, server, 53);
         machine.send(local(), &ask.udp()).is(gets(Reason::Rule, HOST, DMZ).by(1).opens());
-        machine.send(dmz(), &ask.back().udp()).is(gets(Reason::Reply, HOST, DMZ).by(1));
         machine.send(local(), &line(source, 5353, server, 54).udp()).is(gets(Reason::NoRule, HOST, DMZ).told());
     }
+    let ask = line(HERE, 5353, SHOP, 53);
+    machine.send(dmz(), &ask.back().udp()).is(gets(Reason::Reply, HOST, DMZ).by(1));
 }
 
 #[test]

@@ -49,14 +49,15 @@ pub(super) fn public(engine: Arc<Engine>) -> Router {
         .route("/healthz", get(health))
         .fallback(not_found)
         .layer(from_fn(in_time))
-        .with_state(Public { engine, turns: Turns::new() })
+        .with_state(Public { engine, scrapes: Turns::new(), probes: Turns::new() })
 }
 
-/// What there is for everybody.
+/// What there is for everybody. Who asks for health does not wait behind those who ask for metrics.
 #[derive(Clone)]
 struct Public {
     engine: Arc<Engine>,
-    turns: Turns,
+    scrapes: Turns,
+    probes: Turns,
 }
 
 fn readers() -> Router<Arc<Engine>> {
@@ -276,8 +277,8 @@ async fn verify_history(State(engine): Shared, Asked(query): Asked<VerifyQuery>)
     Ok(axum::Json(ask(engine, move |engine| engine.verify_history(&query)).await??).into_response())
 }
 
-async fn exposition(State(Public { engine, turns }): State<Public>) -> Reply {
-    let text = turns.ask(engine, |engine| {
+async fn exposition(State(Public { engine, scrapes, .. }): State<Public>) -> Reply {
+    let text = scrapes.ask(engine, |engine| {
         let scrape = engine.scrape()?;
         metrics::render(&scrape).map_err(|error| Refusal::Failed(format!("cannot write the metrics: {error}")))
     });
@@ -285,8 +286,8 @@ async fn exposition(State(Public { engine, turns }): State<Public>) -> Reply {
 }
 
 /// 200 only if the kernel says that every guarded interface is enforced by what was published last.
-async fn health(State(Public { engine, turns }): State<Public>) -> Reply {
-    let amiss = turns.ask(engine, Engine::health).await?;
+async fn health(State(Public { engine, probes, .. }): State<Public>) -> Reply {
+    let amiss = probes.ask(engine, Engine::health).await?;
     if amiss.is_empty() {
         return Ok("enforcing\n".into_response());
     }

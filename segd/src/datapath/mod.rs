@@ -151,7 +151,7 @@ impl Datapath {
         self.set.root(self.clock().jiffies).generation
     }
 
-    /// Puts an image in force by one store, and frees what the one before it no longer needs.
+    /// Puts an image in force by one store; what the one before it no longer needs is free for the next.
     ///
     /// # Errors
     /// The image finds no room; the old one stays in force.
@@ -353,10 +353,14 @@ impl Datapath {
     }
 
     /// Mends what can be mended without a new policy. Makes pins anew that somebody has removed: without them the next daemon would
-    /// find nothing, and once this one is gone nothing would be attached. Puts programs where the kernel had refused them.
-    /// Gives the places of the pins, and what could not be done.
+    /// find nothing, and once this one is gone nothing would be attached. Puts programs where the kernel had refused them, and
+    /// clears what the policy before has left: a next daemon would take it for something that is used. Gives the places of the pins, and what could not be done.
     pub fn mend(&mut self) -> (Vec<PathBuf>, Option<DatapathError>) {
         let (mut made, mut failed) = self.attached.pin_again();
+        match self.set.image() {
+            Ok(pages) => self.placed.settle(&pages),
+            Err(error) => failed = failed.or(Some(error)),
+        }
         let more = match self.moving {
             // While one set takes the place of another, their folders change names.
             Moving::Leaving => self.leave().map(|()| Vec::new()),

@@ -27,8 +27,8 @@ pub(super) struct Placed {
     leaving: Option<Leaving>,
 }
 
-/// Pages that the latest image does not use, and that a program may still be reading. They are cleared before anything else is
-/// written: whoever publishes does not wait for the programs, which takes the kernel longer than all the rest.
+/// Pages that the latest image does not use, and that a program may still be reading. They are cleared within seconds, and before
+/// anything else is written: whoever publishes does not wait for the programs, which takes the kernel longer than all the rest.
 struct Leaving {
     /// All the others.
     used: Numbers,
@@ -114,7 +114,7 @@ impl Placed {
     }
 
     /// Clears what nobody can still read.
-    fn settle(&mut self, image: &Mapping<Page>) {
+    pub(super) fn settle(&mut self, image: &Mapping<Page>) {
         let Some(Leaving { used, wait }) = self.leaving.take() else { return };
         let waited = match wait {
             Ok(thread) => thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread that waits panicked"))),

@@ -20,6 +20,8 @@ pub enum Hook {
     Local,
     /// On its way out, forwarded.
     Forward,
+    /// On its way out, from somebody behind the interface, or a device of this machine over it.
+    Behind,
 }
 
 /// The same, and on which interface.
@@ -160,7 +162,7 @@ impl World {
     pub fn judge(&mut self, at: Sight<'_>, bytes: &[u8]) -> Outcome {
         let outcome = match frame::read(bytes) {
             Err(refused) => {
-                let ends = refused.ends.map(|(src, dst)| self.ends(src, dst));
+                let ends = refused.ends.map(|(src, dst)| self.ends(at, src, dst));
                 let (from, to) = ends.map_or((Who::Unzoned, Who::Unzoned), |ends| (ends.src.zone, ends.dst.zone));
                 Outcome::of(refused.why, from, to)
             }
@@ -175,28 +177,31 @@ impl World {
             Some(part) if part.start > 0 => self.later_part(at, seen, part),
             part => {
                 let outcome = self.whole(at, seen);
-                let outcome = self.adopt(seen, outcome);
+                let outcome = self.adopt(at, seen, outcome);
                 part.map_or(outcome, |part| self.first_part(at, seen, part, outcome))
             }
         }
     }
 
-    fn ends(&self, src: IpAddr, dst: IpAddr) -> Ends {
-        Ends { src: self.policy.end(src), dst: self.policy.end(dst) }
+    fn ends(&self, at: Sight<'_>, src: IpAddr, dst: IpAddr) -> Ends {
+        let ours = End { zone: Who::Host, failsafe: false };
+        let src = if at.hook == Hook::Local { ours } else { self.policy.end(src) };
+        Ends { src, dst: self.policy.end(dst) }
     }
 
     fn whole(&mut self, at: Sight<'_>, seen: &Seen) -> Outcome {
-        let ends = self.ends(seen.key.src, seen.key.dst);
+        let ends = self.ends(at, seen.key.src, seen.key.dst);
         let (from, to) = (ends.src.zone, ends.dst.zone);
-        if at.hook == Hook::Ingress && self.is_spoofed(at, seen, ends) {
+        let claims = at.hook == Hook::Ingress || (at.hook == Hook::Behind && from != Who::Host);
+        if claims && self.is_spoofed(at, seen, ends) {
             return Outcome::of(Why::SpoofedSource, from, to);
         }
-        if self.is_essential(at, seen, (from, to)) {
+        if self.is_essential(at, seen, to) {
             return Outcome::of(Why::Essential, from, to);
         }
         match seen.kind {
             Kind::Arp => return Outcome::of(Why::UnsupportedEthertype, from, to),
-            Kind::Error => return self.related(seen, ends),
+            Kind::Error => return self.related(at, seen, ends),
             Kind::Syn => {}
             _ => {
                 if let Some((key, reply)) = self.connections.find(seen.key) {
@@ -231,14 +236,14 @@ impl World {
         !seen_here(ends.src) || claim.is_some_and(|claim| claim.zone == Who::Host || !seen_here(claim))
     }
 
-    fn is_essential(&self, at: Sight<'_>, seen: &Seen, (from, to): (Who, Who)) -> bool {
+    fn is_essential(&self, at: Sight<'_>, seen: &Seen, to: Who) -> bool {
         let Some(shape) = seen.shape.filter(|shape| self.policy.essentials.contains(&shape.word())) else {
             return false;
         };
         let (ours, for_many) = (at.hook == Hook::Local, is_for_many(seen.key.dst));
         match shape {
             Shape::Arp | Shape::Neighbours | Shape::Listeners => true,
-            Shape::Router => ours && from == Who::Host,
+            Shape::Router => ours,
             Shape::Asks => ours || for_many || to == Who::Host,
             Shape::Offers => at.hook != Hook::Forward || for_many,
         }
@@ -318,13 +323,14 @@ impl World {
     }
 
     /// An ICMP error about a connection.
-    fn related(&mut self, seen: &Seen, ends: Ends) -> Outcome {
+    fn related(&mut self, at: Sight<'_>, seen: &Seen, ends: Ends) -> Outcome {
         let Some(quoted) = seen.quoted else { return self.stray(ends) };
         let Some((key, reply)) = self.connections.find(quoted) else { return self.stray(ends) };
         let Some(connection) = self.connections.get(key).copied() else { return self.stray(ends) };
         let other = self.policy.end(quoted.dst);
         let (from, to) = if reply { (other, ends.dst) } else { (ends.dst, other) };
-        let from = connection.origin(from);
+        let strangers = at.hook == Hook::Forward && connection.is_in_anothers_name();
+        let from = if strangers { from } else { connection.origin(from) };
         let said = self.policy.says(from, to, key.protocol, connection.service);
         let related = said.why.passes() && said.why != Why::Audit;
         let why = if related { Why::Related } else { said.why };
@@ -339,7 +345,7 @@ impl World {
     }
 
     /// A packet of the responder of a connection that was open before the first start, or while its pair was only watched.
-    fn adopt(&mut self, seen: &Seen, outcome: Outcome) -> Outcome {
+    fn adopt(&mut self, at: Sight<'_>, seen: &Seen, outcome: Outcome) -> Outcome {
         let denied = matches!(outcome.why, Why::NoRule | Why::NoConnection | Why::Expired);
         let fits = matches!(seen.kind, Kind::Plain | Kind::Segment) && matches!(seen.key.protocol, 6 | 17 | 132);
         let watched = outcome.why.passes() || self.policy.mode == Mode::Audit;
@@ -351,7 +357,7 @@ impl World {
         if !may_be_adopted || self.connections.find(seen.key).is_some() {
             return outcome;
         }
-        let ends = self.ends(seen.key.src, seen.key.dst);
+        let ends = self.ends(at, seen.key.src, seen.key.dst);
         let said = self.policy.says(ends.dst, ends.src, seen.key.protocol, seen.key.sport);
         // Later only a rule's own word does: what is merely watched belongs to nothing.
         if !said.why.passes() || (said.why == Why::Audit && !self.adopting) {
@@ -394,7 +400,7 @@ impl World {
     fn later_part(&mut self, at: Sight<'_>, seen: &Seen, part: Part) -> Outcome {
         let name = Name::of(at, seen, part);
         let generation = self.generation;
-        let ends = self.ends(seen.key.src, seen.key.dst);
+        let ends = self.ends(at, seen.key.src, seen.key.dst);
         let of_nothing = Outcome::of(Why::NoConnection, ends.src.zone, ends.dst.zone);
         let known = self.datagrams.get_mut(&name).filter(|datagram| {
             datagram.generation == generation && (datagram.interface == at.interface || at.hook != Hook::Ingress)
@@ -413,9 +419,18 @@ impl Connection {
         if self.renamed { End { zone: self.from, failsafe: false } } else { seen }
     }
 
-    /// The packet comes from somebody else than the initiator that translation gave this address to.
+    /// This machine has opened it with an address that is not its own.
+    fn is_in_anothers_name(&self) -> bool {
+        self.renamed && self.from == Who::Host
+    }
+
+    /// The packet comes from somebody else than the end of the connection whose address it has.
     fn is_strangers(&self, hook: Hook, reply: bool) -> bool {
-        hook != Hook::Forward && !reply && self.renamed
+        match hook {
+            Hook::Local => !reply && self.from != Who::Host,
+            Hook::Ingress | Hook::Behind => !reply && self.renamed,
+            Hook::Forward => self.is_in_anothers_name(),
+        }
     }
 }
 

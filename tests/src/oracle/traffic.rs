@@ -73,6 +73,7 @@ pub fn case(random: &mut Random, style: Style) -> Case {
             traffic.steps.push(Step::Publish(number));
         }
         traffic.policy = policy.clone();
+        traffic.settles();
         let end = style.steps * (number + 1) / all.len();
         while traffic.steps.len() < end {
             traffic.happens();
@@ -85,6 +86,18 @@ pub fn case(random: &mut Random, style: Style) -> Case {
 const NOWHERE: [u8; 6] = [2, 0, 0, 0, 0, 9];
 
 impl Traffic<'_> {
+    /// What is no longer this machine's address does not go on to be sent by it.
+    fn settles(&mut self) {
+        for number in 0..self.talks.len() {
+            let Talk { src, dst, .. } = self.talks[number];
+            for (side, address) in [src, dst].into_iter().enumerate() {
+                if self.talks[number].at[side].0 == Hook::Local && self.policy.zone_of(address) != Who::Host {
+                    self.talks[number].at[side] = self.place(address);
+                }
+            }
+        }
+    }
+
     fn happens(&mut self) {
         match self.random.below(100) {
             0..=29 => self.opens(),
@@ -112,11 +125,10 @@ impl Traffic<'_> {
             interface = fit as u8;
         }
         let hook = match (self.style.tc, zone) {
+            (true, _) if self.random.percent(8) => Hook::Behind,
             (true, Who::Host) if self.random.percent(95) => Hook::Local,
             // Not forwarded with our own address: a test run can't carry the note that tells where such a packet is from.
             (true, Who::Zone(_) | Who::Unzoned) if self.random.percent(10) => Hook::Forward,
-            // From behind this machine's interface, or with an address that is no longer its own.
-            (true, Who::Zone(_) | Who::Unzoned) if self.random.percent(10) => Hook::Local,
             _ => Hook::Ingress,
         };
         (hook, interface)
