@@ -32,9 +32,6 @@ pub enum Hook {
     Local = 1,
     /// On its way out, forwarded: it has been judged on its way in.
     Forward = 2,
-    /// On its way out, neither come in nor under the link address of its interface: from a device of this machine over it, or
-    /// from whoever has such a device, as a container on a macvlan.
-    Behind = 3,
 }
 
 /// What the entry point knows of a packet.

@@ -163,7 +163,7 @@ impl Maps {
 
     /// The same, and where it stands.
     #[inline(always)]
-    pub fn interface_at(&self, ifindex: u32) -> (Interface, u32) {
+    fn interface_at(&self, ifindex: u32) -> (Interface, u32) {
         for place in Interface::places(ifindex) {
             if let Some(interface) = entry!(INTERFACE, place, Interface) {
                 if interface.ifindex == ifindex {
@@ -174,10 +174,11 @@ impl Maps {
         (Interface { ifindex: 0, slot: 0, flags: 0 }, 0)
     }
 
-    /// The link address of the interface at this place, as it stands in frames; 0: it has none, or nobody has told it yet.
+    /// The link address of an interface that takes shortcuts, as it stands in frames.
     #[inline(always)]
-    pub fn link_address(&self, place: u32) -> u64 {
-        LINK_ADDRESS.get(place).copied().unwrap_or(0)
+    pub fn link_address(&self, ifindex: u32) -> Option<u64> {
+        let (interface, place) = self.interface_at(ifindex);
+        if interface.shortcut() == 0 { None } else { LINK_ADDRESS.get(place).copied() }
     }
 }
 

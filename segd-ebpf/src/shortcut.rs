@@ -75,9 +75,11 @@ fn follow(ctx: &XdpContext) -> Option<u32> {
         return None;
     }
     let head = frame.window(0, ETHERNET + 20)?;
-    let (interface, place) = Maps.interface_at(ifindex);
-    let ours = Maps.link_address(place);
-    if interface.shortcut() == 0 || ours == 0 || !head.begin_with(ours) {
+    let ours = Maps.link_address(ifindex)?;
+    if ours == 0
+        || head.u32::<0>() != (ours as u32).swap_bytes()
+        || head.u16::<4>() != ((ours >> 32) as u16).swap_bytes()
+    {
         return None;
     }
     let (packet, route) = (&room.work.packet, &mut room.route);

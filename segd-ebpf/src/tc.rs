@@ -6,7 +6,6 @@ use aya_ebpf::programs::TcContext;
 use segd_common::interface::Interface;
 use segd_common::parse::Framing;
 use segd_common::pipeline::{self, Express, Hook, Sighting, Work};
-use segd_common::view::View as _;
 
 use crate::maps::{Maps, WHOLE_TC};
 use crate::memo::Memo;
@@ -15,9 +14,6 @@ use crate::view::{Frame, Length};
 
 /// `TCX_NEXT`: the verdict is left to whoever comes next. 0 would end the chain for everybody behind us.
 pub const NEXT: i32 = -1;
-
-/// Where the sender's link address stands in a frame.
-const SOURCE: u32 = 6;
 
 /// Bytes that are made readable when headers lie outside the linear part of a packet.
 const PULL: u32 = 512;
@@ -109,13 +105,12 @@ fn sighting(ctx: &TcContext, side: Side) -> Sighting {
         let skb = ctx.skb.skb;
         ((*skb).ifindex, (*skb).gso_segs, (*skb).ingress_ifindex, (*skb).tc_index, (*skb).hash)
     };
-    let (interface, place) = Maps.interface_at(ifindex);
     let hook = match side {
         Side::Ingress => Hook::Ingress,
-        Side::Egress if from != 0 => Hook::Forward,
-        Side::Egress if is_ours(ctx, Maps.link_address(place)) => Hook::Local,
-        Side::Egress => Hook::Behind,
+        Side::Egress if from == 0 => Hook::Local,
+        Side::Egress => Hook::Forward,
     };
+    let interface = Maps.interface(ifindex);
     let mut at = Maps.sighting_on(hook, interface, ifindex);
     at.framing = framing(ctx, hook, interface);
     at.frames = if segments > 1 { segments } else { 1 };
@@ -129,12 +124,6 @@ fn sighting(ctx: &TcContext, side: Side) -> Sighting {
         }
     }
     at
-}
-
-/// Whether a packet leaves under this link address. 0: there is none to look for.
-#[inline(always)]
-fn is_ours(ctx: &TcContext, address: u64) -> bool {
-    address == 0 || matches!(sight(ctx).window(SOURCE, 6), Some(source) if source.begin_with(address))
 }
 
 /// The packet's view as it lies there.

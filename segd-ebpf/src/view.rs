@@ -86,12 +86,6 @@ impl Bytes {
     pub const fn place(self) -> usize {
         self.0
     }
-
-    /// Whether they begin with a link address, whose first byte is the word's lowest. Six have to be there.
-    #[inline(always)]
-    pub fn begin_with(&self, address: u64) -> bool {
-        self.u32::<0>() == (address as u32).swap_bytes() && self.u16::<4>() == ((address >> 32) as u16).swap_bytes()
-    }
 }
 
 impl Window for Bytes {

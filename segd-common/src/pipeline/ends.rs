@@ -27,7 +27,7 @@ impl Ends {
     pub(crate) fn lookup<E: Env, P: Pages>(context: &Context<'_, E>, pages: &P, packet: &Packet) -> Self {
         let src = match context.at.hook {
             Hook::Local => Place(u32::from(zone::HOST)),
-            Hook::Ingress | Hook::Forward | Hook::Behind => context.root.place(pages, packet.key.src),
+            Hook::Ingress | Hook::Forward => context.root.place(pages, packet.key.src),
         };
         Self { src, dst: context.root.place(pages, packet.key.dst) }
     }
@@ -47,8 +47,7 @@ impl Ends {
         }
     }
 
-    /// The spoof check, where an address is a claim: on the way in, and of what is behind an interface. There this machine's own
-    /// addresses are in order, for it may have the device.
+    /// The spoof check: on the way in only, where an address is a claim.
     ///
     /// # Errors
     /// `spoofed-source`.
@@ -59,8 +58,7 @@ impl Ends {
         pages: &P,
         packet: &Packet,
     ) -> Result<(), Reason> {
-        let comes = context.at.hook as u8 == Hook::Ingress as u8;
-        if !comes && (context.at.hook as u8 != Hook::Behind as u8 || self.src.zone() == zone::HOST) {
+        if context.at.hook as u8 != Hook::Ingress as u8 {
             return Ok(());
         }
         let essential = packet.essential as u8 != Essential::No as u8;

@@ -12,15 +12,11 @@ use crate::reason::Reason;
 
 impl<E: Env> Context<'_, E> {
     /// The fast path: a live connection of this generation, its slot not expired, its source known on this interface.
-    /// Nothing else is asked. `false`: ask everything. Of who is behind an interface nothing is known.
+    /// Nothing else is asked. `false`: ask everything.
     #[inline(always)]
     pub(super) fn ride(&self, packet: &Packet, found: &Found<'_>, outcome: &mut Outcome) -> bool {
         let &Found { flow, direction } = found;
-        let at_home = match self.at.hook {
-            Hook::Ingress => flow.interface(direction) == self.at.interface,
-            Hook::Local | Hook::Forward => true,
-            Hook::Behind => false,
-        };
+        let at_home = self.at.hook as u8 != Hook::Ingress as u8 || flow.interface(direction) == self.at.interface;
         if flow.generation.get() != self.root.generation || !at_home || !flow.live(self.now, self.control.hz) {
             return false;
         }
@@ -68,7 +64,7 @@ impl<E: Env> Context<'_, E> {
                 flow.renew_lease(direction, second);
                 0
             }
-            Hook::Ingress | Hook::Forward | Hook::Local | Hook::Behind => 0,
+            Hook::Ingress | Hook::Forward | Hook::Local => 0,
         }
     }
 
@@ -130,14 +126,13 @@ impl<E: Env> Context<'_, E> {
     }
 
     /// Whether this packet only has the ends of a connection that somebody else has opened: this machine may send with an
-    /// address that is not its own, as transparent proxies do, and translation gives others' packets another one. What a
-    /// stranger's packet may do is asked of its own zones.
+    /// address that is not its own, as transparent proxies do. What a stranger's packet may do is asked of its own zones.
     #[inline(always)]
     fn is_strangers(&self, &Found { flow, direction }: &Found<'_>) -> bool {
         let opens = direction as u8 == Direction::Forward as u8;
         match self.at.hook {
             Hook::Local => opens && flow.from.get() != zone::HOST,
-            Hook::Ingress | Hook::Behind => opens && flow.flags.get() & flag::TRANSLATED != 0,
+            Hook::Ingress => opens && is_in_anothers_name(flow),
             Hook::Forward => is_in_anothers_name(flow),
         }
     }

@@ -248,11 +248,6 @@ pub(crate) fn local() -> Sighting {
     sighting(Hook::Local, 2)
 }
 
-/// On its way out, from somebody behind the interface towards `DMZ`.
-pub(crate) fn behind() -> Sighting {
-    sighting(Hook::Behind, 2)
-}
-
 /// On its way out, forwarded; on its way in the source was of this zone.
 pub(crate) fn onward(tagged: Option<u16>) -> Sighting {
     Sighting { tagged, ..sighting(Hook::Forward, 3) }

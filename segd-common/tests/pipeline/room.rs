@@ -231,7 +231,7 @@ fn events_beyond_the_allowance_are_counted_as_lost() {
 #[test]
 fn a_machine_that_has_just_booted_tells_its_first_event() {
     let machine = Machine::under(&Policy::new());
-    machine.now.set(u64::from(u32::MAX) - 280 * u64::from(HZ));
+    machine.now.set(u64::from(u32::MAX) - 200 * u64::from(HZ));
     for port in 0..3 {
         machine.send(lan(), &call(port).tcp(SYN, 1)).is(gets(Reason::NoRule, LAN, DMZ).told());
         machine.pass_secs(100);

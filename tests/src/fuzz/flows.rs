@@ -56,9 +56,9 @@ fn step(bytes: &mut Bytes<'_>, scene: &Scene) -> Step {
     }
     if how == 6 {
         let place = bytes.next();
-        let hook = [Hook::Ingress, Hook::Local, Hook::Forward, Hook::Behind][usize::from(place) % 4];
+        let hook = [Hook::Ingress, Hook::Local, Hook::Forward][usize::from(place) % 3];
         let len = usize::from(bytes.next());
-        return Step::Frame { hook, interface: place / 4 % 3, bytes: bytes.take(len).to_vec() };
+        return Step::Frame { hook, interface: place / 3 % 3, bytes: bytes.take(len).to_vec() };
     }
     let (hook, interface, mut frame) = scene.frames[bytes.index(scene.frames.len())].clone();
     match how {
@@ -197,7 +197,6 @@ impl<'a> Stage<'a> {
             Hook::Ingress => pipeline::Hook::Ingress,
             Hook::Local => pipeline::Hook::Local,
             Hook::Forward => pipeline::Hook::Forward,
-            Hook::Behind => pipeline::Hook::Behind,
         };
         let slot = u16::from(interface) + 1;
         let framing = Framing::ETHERNET;

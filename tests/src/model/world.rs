@@ -20,8 +20,6 @@ pub enum Hook {
     Local,
     /// On its way out, forwarded.
     Forward,
-    /// On its way out, from somebody behind the interface, or a device of this machine over it.
-    Behind,
 }
 
 /// The same, and on which interface.
@@ -192,8 +190,7 @@ impl World {
     fn whole(&mut self, at: Sight<'_>, seen: &Seen) -> Outcome {
         let ends = self.ends(at, seen.key.src, seen.key.dst);
         let (from, to) = (ends.src.zone, ends.dst.zone);
-        let claims = at.hook == Hook::Ingress || (at.hook == Hook::Behind && from != Who::Host);
-        if claims && self.is_spoofed(at, seen, ends) {
+        if at.hook == Hook::Ingress && self.is_spoofed(at, seen, ends) {
             return Outcome::of(Why::SpoofedSource, from, to);
         }
         if self.is_essential(at, seen, to) {
@@ -428,7 +425,7 @@ impl Connection {
     fn is_strangers(&self, hook: Hook, reply: bool) -> bool {
         match hook {
             Hook::Local => !reply && self.from != Who::Host,
-            Hook::Ingress | Hook::Behind => !reply && self.renamed,
+            Hook::Ingress => !reply && self.is_in_anothers_name(),
             Hook::Forward => self.is_in_anothers_name(),
         }
     }

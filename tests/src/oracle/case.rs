@@ -55,7 +55,6 @@ impl fmt::Display for Case {
                         (Hook::Ingress, false) => "in by XDP",
                         (Hook::Local, _) => "out, from this machine",
                         (Hook::Forward, _) => "out, forwarded",
-                        (Hook::Behind, _) => "out, from behind the interface",
                     };
                     writeln!(f, "# step {number}: {by}, {}:", INTERFACES[usize::from(*interface)])?;
                     bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;

@@ -15,7 +15,6 @@ use jiff::Timestamp;
 use segd::compile::{Facts, Image, InterfaceFact, Registry, compile};
 use segd::config::{Source, load_sources};
 use segd::datapath::{Datapath, Sizes};
-use segd::interfaces::{Kind, Link};
 use segd_common::ABI;
 use segd_common::control::Control;
 use segd_common::count::{PairCounters, REASONS, RuleCounters};
@@ -30,9 +29,6 @@ use crate::model::{Hook, Outcome, Policy, Who};
 pub const INTERFACES: [&str; 3] = ["lan0", "lan1", "wan0"];
 /// What a test run says a frame came from: loopback.
 const IFINDEX: u32 = 1;
-/// Its link address, and somebody's behind it.
-const OURS: [u8; 6] = [2, 0, 0, 0, 0, 0x10];
-const THEIRS: [u8; 6] = [2, 0, 0, 0, 0, 0x11];
 /// More than any policy of chance has.
 const SIZES: Sizes =
     Sizes { zones: 16, rules: 32, pages: 1 << 14, buckets: 1 << 12, connections: 1 << 14, half_open: 1 << 14 };
@@ -80,8 +76,6 @@ pub struct Ground {
     keys: Vec<u32>,
     zeroes: Vec<u64>,
     interface_now: Option<u8>,
-    /// The frame that is sent.
-    frame: Vec<u8>,
     counts: Counts,
     registry: Registry,
     zones: HashMap<Who, u16>,
@@ -105,18 +99,6 @@ impl Ground {
         let pins = scratch.bpffs().join("segd");
         let mut datapath = Datapath::open(&pins, &SIZES)?;
         let mut registry = Registry::default();
-        datapath.introduce(&Link {
-            index: IFINDEX,
-            name: INTERFACES[0].to_owned(),
-            kind: Kind::Physical,
-            up: true,
-            ethernet: true,
-            loopback: false,
-            master: None,
-            parent: None,
-            address: Some(OURS),
-            mtu: 1500,
-        })?;
         // A set of maps has its place when it has a policy.
         let image = name_everything(&mut registry, &datapath)?;
         datapath.publish(&image)?;
@@ -140,7 +122,6 @@ impl Ground {
             keys: (0..entries).collect(),
             zeroes: vec![0; words],
             interface_now: None,
-            frame: Vec::new(),
             counts: Counts::default(),
             zones: zone_numbers(&registry),
             registry,
@@ -197,19 +178,11 @@ impl Ground {
     pub fn send(&mut self, hook: Hook, interface: u8, tc: bool, frame: &[u8]) -> Result<bool> {
         self.stand_on(interface)?;
         let context = sk_buff(hook, frame.len());
-        let (program, context, sender) = match hook {
-            Hook::Ingress if tc => (&self.programs[1], Some(&context), None),
-            Hook::Ingress => (&self.programs[0], None, None),
-            Hook::Forward => (&self.programs[2], Some(&context), None),
-            Hook::Local => (&self.programs[2], Some(&context), Some(OURS)),
-            Hook::Behind => (&self.programs[2], Some(&context), Some(THEIRS)),
+        let (program, context) = match hook {
+            Hook::Ingress if tc => (&self.programs[1], Some(&context)),
+            Hook::Ingress => (&self.programs[0], None),
+            Hook::Local | Hook::Forward => (&self.programs[2], Some(&context)),
         };
-        self.frame.clear();
-        self.frame.extend_from_slice(frame);
-        if let (Some(sender), Some(field)) = (sender, self.frame.get_mut(6..12)) {
-            field.copy_from_slice(&sender);
-        }
-        let frame = &self.frame;
         let answer = test_run(program.as_fd(), frame, context)
             .with_context(|| format!("could not run a program over {} bytes at {hook:?}: {frame:02x?}", frame.len()))?;
         Ok(match answer {

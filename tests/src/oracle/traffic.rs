@@ -125,7 +125,6 @@ impl Traffic<'_> {
             interface = fit as u8;
         }
         let hook = match (self.style.tc, zone) {
-            (true, _) if self.random.percent(8) => Hook::Behind,
             (true, Who::Host) if self.random.percent(95) => Hook::Local,
             // Not forwarded with our own address: a test run can't carry the note that tells where such a packet is from.
             (true, Who::Zone(_) | Who::Unzoned) if self.random.percent(10) => Hook::Forward,
