@@ -2,8 +2,13 @@
 
 use std::thread;
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
+use jiff::Timestamp;
+use segd::compile::{Facts, Registry, compile};
+use segd::config::{Source, load_sources};
+use segd::datapath::{Datapath, Sizes};
 use segd_common::reason::Reason;
+use segd_tests::lab::Scratch;
 use segd_tests::needs_root;
 use segd_tests::oracle::{Conserved, Ground, Played, Random, Style, ask, case, conserve, play, policy, shrink};
 
@@ -112,6 +117,34 @@ fn what_is_explained_is_what_the_kernel_does() -> Result<()> {
         if let Some(other) = ask(&mut ground, &mut random, &policy, QUESTIONS)? {
             panic!("policy {number} of seed {seed}: {other}");
         }
+    }
+    Ok(())
+}
+
+/// Each has pages that no other one has, and the map has room for a few of them.
+#[test]
+fn policies_come_and_go_and_their_pages_with_them() -> Result<()> {
+    needs_root!();
+    let scratch = Scratch::new()?;
+    let sizes = Sizes { zones: 16, rules: 32, pages: 256, buckets: 1 << 10, connections: 1 << 12, half_open: 1 << 12 };
+    let mut datapath = Datapath::open(&scratch.bpffs().join("segd"), &sizes)?;
+    let mut registry = Registry::default();
+    for number in 0..250 {
+        let networks: Vec<String> =
+            (0..40).map(|third| format!("10.{number}.{third}.{}/32", number + third % 3)).collect();
+        let text = format!("version: 1\nzones:\n  a: {{ networks: [{}] }}\n", networks.join(", "));
+        let loaded = load_sources(vec![Source { name: "zones.yaml".to_owned(), text }])
+            .map_err(|faults| anyhow!("{}", faults.render(false)))?;
+        let facts = Facts {
+            host: Vec::new(),
+            interfaces: Vec::new(),
+            cuts: Vec::new(),
+            now: Timestamp::now(),
+            clock: datapath.clock(),
+        };
+        let image = compile(&loaded.policy, &facts, &mut registry)?;
+        assert!(image.page_count() > 10, "{} pages are too few to say anything", image.page_count());
+        datapath.publish(&image).with_context(|| format!("policy {number}"))?;
     }
     Ok(())
 }

@@ -354,12 +354,16 @@ impl Datapath {
 
     /// Mends what can be mended without a new policy. Makes pins anew that somebody has removed: without them the next daemon would
     /// find nothing, and once this one is gone nothing would be attached. Puts programs where the kernel had refused them, and
-    /// clears what the policy before has left: a next daemon would take it for something that is used. Gives the places of the pins, and what could not be done.
+    /// clears what the policy before has left: a next daemon would take it for something that is used. Gives the places of the
+    /// pins, and what could not be done.
     pub fn mend(&mut self) -> (Vec<PathBuf>, Option<DatapathError>) {
         let (mut made, mut failed) = self.attached.pin_again();
-        match self.set.image() {
-            Ok(pages) => self.placed.settle(&pages),
-            Err(error) => failed = failed.or(Some(error)),
+        // To have the image in memory costs milliseconds if it is large: not for nothing.
+        if !self.placed.is_settled() {
+            match self.set.image() {
+                Ok(pages) => self.placed.settle(&pages),
+                Err(error) => failed = failed.or(Some(error)),
+            }
         }
         let more = match self.moving {
             // While one set takes the place of another, their folders change names.

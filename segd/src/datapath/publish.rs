@@ -113,6 +113,11 @@ impl Placed {
         self.leaving = Some(Leaving { used, wait });
     }
 
+    /// Whether there is nothing to clear.
+    pub(super) const fn is_settled(&self) -> bool {
+        self.leaving.is_none()
+    }
+
     /// Clears what nobody can still read.
     pub(super) fn settle(&mut self, image: &Mapping<Page>) {
         let Some(Leaving { used, wait }) = self.leaving.take() else { return };
