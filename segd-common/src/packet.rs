@@ -119,6 +119,8 @@ impl Fragment {
 pub struct Packet {
     /// Its ends.
     pub key: FlowKey,
+    /// [`FlowKey::hash`] of them: many ask for it. The parser does not know the seed, and leaves it alone.
+    pub hash: u64,
     /// What rules match on: the destination port, the ICMP type, the protocol number.
     pub service: u16,
     /// What it is to the state table.
@@ -148,6 +150,7 @@ impl Packet {
     /// Nothing parsed yet.
     pub const EMPTY: Self = Self {
         key: FlowKey::NONE,
+        hash: 0,
         service: 0,
         kind: Kind::Plain,
         essential: Essential::No,
@@ -164,8 +167,11 @@ impl Packet {
     /// Makes a used packet [`Packet::EMPTY`] again, field by field: in one piece it would become a loop over bytes.
     #[inline(always)]
     pub fn clear(&mut self) {
-        let Self { key, service, kind, essential, flags, seq, ack, addressed, fragment, quoted, claims, claim } = self;
+        let Self { key, hash, service, kind, essential, flags, seq, ack, addressed, fragment, quoted, claims, claim } =
+            self;
         *key = FlowKey::NONE;
+        // Nobody reads it before the policy's seed is known, and it is written then.
+        let _ = hash;
         *service = 0;
         *kind = Kind::Plain;
         *essential = Essential::No;

@@ -138,6 +138,9 @@ pub fn resume<E: Env>(env: &E, work: &mut Work) -> bool {
 fn finish<E: Env>(env: &E, refused: u8, work: &mut Work) -> bool {
     let Work { at, packet, outcome, birth, .. } = work;
     let Some(context) = Context::new(env, at) else { return false };
+    if refused != RESUMED {
+        packet.hash = packet.key.hash(context.control.seed);
+    }
     context.decide(packet, refused, birth, outcome);
     env.meet();
     context.account_apart(packet, outcome);
@@ -177,6 +180,7 @@ pub fn source_zone<V: View, E: Env>(env: &E, view: &V, framing: Framing, work: &
         packet.clear();
         let _ = parse::parse(view, framing, packet);
     }
+    packet.hash = packet.key.hash(seed(env));
     env.meet();
     let root = env.control().and_then(|control| control.root(env.now()));
     root.map_or(zone::UNZONED, |root| root.place(&Inline(env), packet.key.src).zone())
@@ -184,19 +188,20 @@ pub fn source_zone<V: View, E: Env>(env: &E, view: &V, framing: Framing, work: &
 
 /// What a packet's ends are known by from its way in to its way out: if translation changes them, the number changes. Never 0.
 #[inline(always)]
-pub fn stamp<E: Env>(env: &E, packet: &Packet) -> u32 {
-    packet.key.hash(seed(env)) as u32 | 1
+#[must_use]
+pub const fn stamp(packet: &Packet) -> u32 {
+    packet.hash as u32 | 1
 }
 
 /// Another such number, which only a program that has judged the packet gives: with the same ends on its way out it would be
 /// asked the same question again, and is not. `None`: it has to be.
 #[inline(always)]
-pub fn voucher<E: Env>(env: &E, Work { packet, outcome, .. }: &Work) -> Option<u32> {
+pub fn voucher(Work { packet, outcome, .. }: &Work) -> Option<u32> {
     let ends = outcome.from != zone::HOST && outcome.to != zone::HOST;
     // What is essential here may be a matter of policy where it leaves. And a part of a datagram is no more than that.
     let whole = packet.fragment.part as u8 == Part::Whole as u8 && matches!(packet.key.proto, proto::TCP | proto::UDP);
     if outcome.passes() && ends && whole && outcome.reason as u8 != Reason::Essential as u8 {
-        return Some(vouched(packet.key.hash(seed(env))));
+        return Some(vouched(packet.hash));
     }
     None
 }
@@ -270,7 +275,7 @@ impl<'a, E: Env> Context<'a, E> {
         let found = if self.skips_state(packet) {
             None
         } else {
-            flow::find(self.env, &packet.key, packet.key.hash(self.control.seed), self.control.bucket_mask)
+            flow::find(self.env, &packet.key, packet.hash, self.control.bucket_mask)
         };
         let mut ends = Ends::NOWHERE;
         self.judge_found(self.env, packet, found, &mut ends, outcome);

@@ -54,12 +54,14 @@ static CLASSIC: LruHashMap<[u64; 5], [u64; 3]> = LruHashMap::with_max_entries(1 
 
 /// Nothing: what everything is a multiple of.
 #[aya_ebpf::macros::xdp(frags)]
+#[inline(always)]
 pub fn empty(_ctx: XdpContext) -> u32 {
     xdp_action::XDP_PASS
 }
 
 /// The generator alone: what is taken off the others' time.
 #[aya_ebpf::macros::xdp(frags)]
+#[inline(always)]
 pub fn generate(ctx: XdpContext) -> u32 {
     // SAFETY: the kernel hands in a valid context.
     let (start, end) = unsafe { ((*ctx.ctx).data, (*ctx.ctx).data_end) };
@@ -71,6 +73,7 @@ pub fn generate(ctx: XdpContext) -> u32 {
 
 /// The generator, and an insertion into a full LRU hash: what a new connection costs elsewhere.
 #[aya_ebpf::macros::xdp(frags)]
+#[inline(always)]
 pub fn insert(ctx: XdpContext) -> u32 {
     // SAFETY: the kernel hands in a valid context.
     let (start, end) = unsafe { ((*ctx.ctx).data, (*ctx.ctx).data_end) };
@@ -83,6 +86,7 @@ pub fn insert(ctx: XdpContext) -> u32 {
 
 /// The generator, and then what `segd_xdp` is.
 #[aya_ebpf::macros::xdp(frags)]
+#[inline(always)]
 pub fn judge(ctx: XdpContext) -> u32 {
     // SAFETY: the kernel hands in a valid context.
     let (start, end) = unsafe { ((*ctx.ctx).data, (*ctx.ctx).data_end) };
@@ -94,6 +98,7 @@ pub fn judge(ctx: XdpContext) -> u32 {
 
 /// Called by [`judge`].
 #[aya_ebpf::macros::xdp(frags)]
+#[inline(always)]
 pub fn whole(ctx: XdpContext) -> u32 {
     xdp::whole(&ctx)
 }

@@ -24,54 +24,63 @@ use tc::{NEXT, Side};
 
 /// Ingress in the driver or, generic, in the stack.
 #[xdp(frags)]
+#[inline(always)]
 pub fn segd_xdp(ctx: XdpContext) -> u32 {
     xdp::express(&ctx)
 }
 
 /// Never attached: called by [`segd_xdp`].
 #[xdp(frags)]
+#[inline(always)]
 pub fn segd_xdp_whole(ctx: XdpContext) -> u32 {
     xdp::whole(&ctx)
 }
 
 /// Never attached: called by [`segd_xdp`] for what may be redirected.
 #[xdp(frags)]
+#[inline(always)]
 pub fn segd_xdp_shortcut(ctx: XdpContext) -> u32 {
     shortcut::redirect(&ctx)
 }
 
 /// Ingress where XDP harms or can't run. Notes the source's zone for the way out.
 #[classifier]
+#[inline(always)]
 pub fn segd_ingress(ctx: TcContext) -> i32 {
     tc::express(&ctx, Side::Ingress)
 }
 
 /// Never attached: called by [`segd_ingress`].
 #[classifier]
+#[inline(always)]
 pub fn segd_ingress_whole(ctx: TcContext) -> i32 {
     tc::whole(&ctx, Side::Ingress)
 }
 
 /// Egress: what this machine starts, and what it forwards after address translation.
 #[classifier]
+#[inline(always)]
 pub fn segd_egress(ctx: TcContext) -> i32 {
     tc::express(&ctx, Side::Egress)
 }
 
 /// Never attached: called by [`segd_egress`].
 #[classifier]
+#[inline(always)]
 pub fn segd_egress_whole(ctx: TcContext) -> i32 {
     tc::whole(&ctx, Side::Egress)
 }
 
 /// Behind [`segd_xdp`]: notes what that has found out where it lasts until the way out. XDP's own notes don't.
 #[classifier]
+#[inline(always)]
 pub fn segd_note(ctx: TcContext) -> i32 {
     tc::note_zone(&ctx)
 }
 
 /// Never attached: the daemon runs it to read the clock that deadlines are kept in.
 #[classifier]
+#[inline(always)]
 pub fn segd_clock(_ctx: TcContext) -> i32 {
     Maps.tell_time();
     NEXT

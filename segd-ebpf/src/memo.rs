@@ -24,9 +24,9 @@ impl Memo {
     #[inline(always)]
     pub fn of(ifindex: u32, work: &Work) -> Self {
         let stamp = if work.at.shortcut == 0 {
-            pipeline::voucher(&Maps, work).unwrap_or_default()
+            pipeline::voucher(work).unwrap_or_default()
         } else {
-            pipeline::stamp(&Maps, &work.packet)
+            pipeline::stamp(&work.packet)
         };
         Self { seal: pipeline::seal(&Maps, ifindex), stamp, zone: u32::from(work.outcome.src_zone) }
     }

@@ -79,7 +79,7 @@ pub fn note_zone(ctx: &TcContext) -> i32 {
     let zone = pipeline::source_zone(&Maps, &frame, framing, &mut room.work);
     note(ctx, zone);
     if interface.shortcut() != 0 {
-        stamp(ctx, pipeline::stamp(&Maps, &room.work.packet));
+        stamp(ctx, pipeline::stamp(&room.work.packet));
     }
     NEXT
 }
@@ -91,7 +91,7 @@ fn end(ctx: &TcContext, side: Side, work: &Work) -> i32 {
     }
     if side as u32 == Side::Ingress as u32 {
         note(ctx, work.outcome.src_zone);
-        if let Some(voucher) = pipeline::voucher(&Maps, work) {
+        if let Some(voucher) = pipeline::voucher(work) {
             stamp(ctx, voucher);
         }
     }

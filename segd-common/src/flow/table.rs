@@ -45,6 +45,12 @@ impl Spot {
     const fn start(hash: u64) -> u32 {
         (hash >> 16) as u32
     }
+
+    /// The entry at which it begins: where the connection most likely stands, or else the next one will.
+    #[inline(always)]
+    const fn likely(&self, hash: u64) -> u32 {
+        self.first * WAYS + (Self::start(hash) & (WAYS - 1))
+    }
 }
 
 const LANES: u64 = 0x0001_0001_0001_0001;
@@ -101,7 +107,7 @@ pub(crate) enum Glance<'a> {
 #[inline(always)]
 pub(crate) fn glance<'a, E: Env>(env: &'a E, key: &FlowKey, hash: u64, mask: u32) -> Glance<'a> {
     let spot = Spot::of(hash, mask);
-    if let Some(flow) = env.flow(spot.first * WAYS + (Spot::start(hash) & (WAYS - 1)))
+    if let Some(flow) = env.flow(spot.likely(hash))
         && let Some(direction) = key.side_of(flow)
     {
         return Glance::Found(Found { flow, direction });
@@ -127,11 +133,25 @@ pub(crate) fn glance<'a, E: Env>(env: &'a E, key: &FlowKey, hash: u64, mask: u32
 const SEEK_FOUND: u64 = 1 << 32;
 const SEEK_REPLY: u64 = 1 << 33;
 
+#[inline(always)]
+const fn sought(place: u32, direction: Direction) -> u64 {
+    let reply = if direction as u8 == Direction::Reply as u8 { SEEK_REPLY } else { 0 };
+    SEEK_FOUND | reply | place as u64
+}
+
 /// Where a connection stands: its entry's number, and in the high word that there is one, and whether the key is the
 /// responder's. One word, as a function of the kernel's can return it. 0: there is none.
 #[inline(always)]
 pub fn seek<E: Env>(env: &E, key: &FlowKey, hash: u64, mask: u32) -> u64 {
     let spot = Spot::of(hash, mask);
+    // Looked at first although tags would rule it out: a new connection will be written there, and three lines that are far
+    // away are waited for at the same time.
+    let likely = spot.likely(hash);
+    if let Some(flow) = env.flow(likely)
+        && let Some(direction) = key.side_of(flow)
+    {
+        return sought(likely, direction);
+    }
     for number in [spot.first, spot.second] {
         let Some(bucket) = env.bucket(number) else { return 0 };
         for (half, tags) in bucket.0.iter().enumerate() {
@@ -145,10 +165,8 @@ pub fn seek<E: Env>(env: &E, key: &FlowKey, hash: u64, mask: u32) -> u64 {
                 }
                 let place = number * WAYS + half as u32 * 4 + way;
                 let Some(flow) = env.flow(place) else { return 0 };
-                match key.side_of(flow) {
-                    Some(Direction::Forward) => return SEEK_FOUND | u64::from(place),
-                    Some(Direction::Reply) => return SEEK_FOUND | SEEK_REPLY | u64::from(place),
-                    None => {}
+                if let Some(direction) = key.side_of(flow) {
+                    return sought(place, direction);
                 }
             }
         }

@@ -47,7 +47,7 @@ impl<E: Env> Context<'_, E> {
         let datagram = if packet.fragment.part as u8 == Part::Later as u8 { packet.fragment.id } else { 0 };
         // The hash is the same for both directions; what is blocked both ways is blocked in two pairs.
         let apart = u64::from(datagram) ^ outcome.would as u64 ^ u64::from(outcome.from) << 32;
-        let hash = flow::mix(packet.key.hash(self.control.seed) ^ apart);
+        let hash = flow::mix(packet.hash ^ apart);
         count::first_blocked(self.env, hash, self.now, self.control.hz)
     }
 

@@ -32,6 +32,7 @@ pub fn express<V: View, E: Env>(env: &E, view: &V, work: &mut Work) -> Express {
     *outcome = Outcome::CLOSED;
     env.meet();
     let Some(context) = Context::new(env, at) else { return Express::Whole };
+    packet.hash = packet.key.hash(context.control.seed);
     if context.was_judged(packet) {
         *outcome = Outcome::JUDGED;
         return Express::Decided;
@@ -59,7 +60,7 @@ impl<'a, E: Env> Context<'a, E> {
         self.at.hook as u8 == Hook::Forward as u8
             && self.at.shortcut == 0
             && self.at.tagged.is_some()
-            && self.at.stamp == super::vouched(packet.key.hash(self.control.seed))
+            && self.at.stamp == super::vouched(packet.hash)
     }
 
     /// The packet's connection, as far as a quick look tells.
@@ -68,6 +69,6 @@ impl<'a, E: Env> Context<'a, E> {
         if self.skips_state(packet) {
             return Glance::Nothing;
         }
-        glance(self.env, &packet.key, packet.key.hash(self.control.seed), self.control.bucket_mask)
+        glance(self.env, &packet.key, packet.hash, self.control.bucket_mask)
     }
 }

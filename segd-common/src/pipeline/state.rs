@@ -59,7 +59,7 @@ impl<E: Env> Context<'_, E> {
             Hook::Forward
                 if plain
                     && flow.interface(direction.other()) == self.at.interface
-                    && self.at.stamp == super::stamp(self.env, packet) =>
+                    && self.at.stamp == super::stamp(packet) =>
             {
                 flow.renew_lease(direction, second);
                 0
@@ -72,9 +72,8 @@ impl<E: Env> Context<'_, E> {
     /// *initiator's* right is asked again, whoever sent this packet.
     #[inline(always)]
     pub(super) fn judge_again_here(&self, packet: &Packet, outcome: &mut Outcome) {
-        let hash = packet.key.hash(self.control.seed);
         let ends = &Ends::lookup(self, self.env, packet);
-        match flow::find(self.env, &packet.key, hash, self.control.bucket_mask) {
+        match flow::find(self.env, &packet.key, packet.hash, self.control.bucket_mask) {
             Some(found) => *outcome = self.judge_again_outcome(packet, ends, &found),
             None => *outcome = self.stray_between(packet, ends),
         }
@@ -177,7 +176,7 @@ impl<E: Env> Context<'_, E> {
     #[inline(always)]
     pub(super) fn adopt_here(&self, packet: &Packet, birth: &Birth, outcome: &mut Outcome) {
         // A connection that is known was not open before the first start: what was said of it stands.
-        if self.known(packet, packet.key.hash(self.control.seed)) {
+        if self.known(packet) {
             return;
         }
         let seen = Ends::lookup(self, self.env, packet);
@@ -226,8 +225,8 @@ impl<E: Env> Context<'_, E> {
     /// Whether the sender of this SYN is the responder of a live connection between the same ports.
     #[inline(always)]
     pub(super) fn grain_here(&self, packet: &Packet, outcome: &mut Outcome) {
-        let hash = packet.key.hash(self.control.seed);
-        if let Some(Found { flow, direction }) = flow::find(self.env, &packet.key, hash, self.control.bucket_mask)
+        let found = flow::find(self.env, &packet.key, packet.hash, self.control.bucket_mask);
+        if let Some(Found { flow, direction }) = found
             && direction as u8 == Direction::Reply as u8
             && flow.live(self.now, self.control.hz)
             && flow.state.get() != State::Closing as u8
@@ -297,7 +296,6 @@ impl<E: Env> Context<'_, E> {
 
 /// How a connection begins.
 struct Opening {
-    hash: u64,
     state: State,
     reversed: bool,
 }
@@ -318,11 +316,10 @@ impl<E: Env> Context<'_, E> {
     /// Remembers the connection of a packet that `outcome` lets in.
     #[inline(always)]
     pub(super) fn admit_here(&self, packet: &Packet, birth: &Birth, outcome: &mut Outcome) {
-        let hash = packet.key.hash(self.control.seed);
         let midstream = packet.kind as u8 == Kind::Segment as u8 || packet.kind as u8 == Kind::QueryReply as u8;
         let state = if midstream { State::Established } else { State::HalfOpen };
-        outcome.opened = self.remember(packet, birth, &Opening { hash, state, reversed: false }, outcome);
-        if !outcome.opened && !self.retried(packet, hash) {
+        outcome.opened = self.remember(packet, birth, &Opening { state, reversed: false }, outcome);
+        if !outcome.opened && !self.retried(packet) {
             self.full(packet, outcome);
         }
     }
@@ -330,8 +327,7 @@ impl<E: Env> Context<'_, E> {
     /// Adopts a connection by a packet of its responder's.
     #[inline(always)]
     fn admit_reply(&self, packet: &Packet, birth: &Birth, outcome: &mut Outcome) {
-        let hash = packet.key.hash(self.control.seed);
-        let opening = Opening { hash, state: State::Established, reversed: true };
+        let opening = Opening { state: State::Established, reversed: true };
         outcome.opened = self.remember(packet, birth, &opening, outcome);
         if !outcome.opened {
             return self.full(packet, outcome);
@@ -354,14 +350,14 @@ impl<E: Env> Context<'_, E> {
     /// Whether the connection is there already: a SYN that is sent again changes nothing in a live one, and the second packet
     /// of a flow may find that another CPU was quicker with the first.
     #[inline(always)]
-    fn retried(&self, packet: &Packet, hash: u64) -> bool {
-        packet.can_open() && self.known(packet, hash)
+    fn retried(&self, packet: &Packet) -> bool {
+        packet.can_open() && self.known(packet)
     }
 
     /// Whether there is a live connection between the packet's ends.
     #[inline(always)]
-    fn known(&self, packet: &Packet, hash: u64) -> bool {
-        match flow::find(self.env, &packet.key, hash, self.control.bucket_mask) {
+    fn known(&self, packet: &Packet) -> bool {
+        match flow::find(self.env, &packet.key, packet.hash, self.control.bucket_mask) {
             Some(found) => found.flow.live(self.now, self.control.hz),
             None => false,
         }
@@ -377,7 +373,7 @@ impl<E: Env> Context<'_, E> {
             self.at.hook as u8 != Hook::Ingress as u8 && outcome.from != self.root.place(self.env, initiator).zone();
         birth.set_key(&packet.key);
         birth.reversed.set(opening.reversed);
-        birth.hash.set(opening.hash);
+        birth.hash.set(packet.hash);
         birth.state.set(opening.state);
         birth.flags.set(if translated { flag::TRANSLATED } else { 0 } | opening.unheard());
         birth.generation.set(self.root.generation);
@@ -387,7 +383,7 @@ impl<E: Env> Context<'_, E> {
         birth.seq.set(packet.seq);
         birth.interface.set(if self.at.hook as u8 == Hook::Ingress as u8 { self.at.interface } else { 0 });
         birth.now.set(self.now);
-        match flow::find(self.env, &packet.key, opening.hash, self.control.bucket_mask) {
+        match flow::find(self.env, &packet.key, packet.hash, self.control.bucket_mask) {
             Some(found) => self.replace(found, birth),
             None => self.env.create(birth, self.control.bucket_mask, self.control.hz),
         }

@@ -40,7 +40,8 @@ impl Machine {
     fn forwards_by(&self, interface: u16, exit: u16, zone: u16, before: &[u8], after: &[u8]) {
         let mut packet = Packet::EMPTY;
         parse(&Slice(before), Framing::ETHERNET, &mut packet).unwrap();
-        let stamp = stamp(self, &packet);
+        packet.hash = packet.key.hash(self.control.as_ref().unwrap().seed);
+        let stamp = stamp(&packet);
         let outcome = self.judge(Sighting { shortcut: interface, interface: exit, stamp, ..onward(Some(zone)) }, after);
         assert!(outcome.passes() && outcome.direct == 0, "{outcome:?}");
     }

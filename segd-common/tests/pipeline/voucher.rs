@@ -22,7 +22,7 @@ fn with(stamp: Option<u32>) -> Sighting {
 impl Machine {
     /// The number that a frame gets on its way in.
     fn vouches(&self, at: Sighting, frame: &[u8]) -> Option<u32> {
-        voucher(self, &self.work(at, frame))
+        voucher(&self.work(at, frame))
     }
 
     /// Whether a frame leaves without a question. Nothing is counted either way.
@@ -58,7 +58,7 @@ fn other_ends_another_number_or_no_origin_are_asked() {
         assert!(!machine.waves_through(with(Some(given)), &other.tcp(SYN, 1)), "{other:?}");
     }
     assert!(!machine.waves_through(with(Some(given)), &CALL.udp()), "another protocol");
-    assert!(!machine.waves_through(with(Some(stamp(&machine, &work.packet))), &syn), "seen, and not judged");
+    assert!(!machine.waves_through(with(Some(stamp(&work.packet))), &syn), "seen, and not judged");
     assert!(!machine.waves_through(with(Some(given ^ 2)), &syn));
     assert!(
         !machine.waves_through(Sighting { tagged: None, ..with(Some(given)) }, &syn),

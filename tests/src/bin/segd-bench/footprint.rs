@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use segd_tests::lab::Lab;
 
 use crate::ground::{Ground, Published};
+use crate::measure::Effort;
 use crate::policy::{Shape, Size, write};
 
 /// What an operator is promised of a policy of some size.
@@ -48,21 +49,23 @@ pub(crate) struct Footprint {
 }
 
 /// All large policies.
-pub(crate) fn weigh_all(programs: &Path) -> Result<Vec<Footprint>> {
-    LARGE.into_iter().map(|(size, limits)| weigh(size, limits, programs)).collect()
+pub(crate) fn weigh_all(programs: &Path, effort: Effort) -> Result<Vec<Footprint>> {
+    let count = if effort.brief { 1 } else { LARGE.len() };
+    let times = if effort.brief { 1 } else { TIMES };
+    LARGE.into_iter().take(count).map(|(size, limits)| weigh(size, limits, times, programs)).collect()
 }
 
 /// Publishes the policy several times, then starts the daemon with it on the gateway of a lab.
-fn weigh(size: Size, limits: Limits, programs: &Path) -> Result<Footprint> {
+fn weigh(size: Size, limits: Limits, times: usize, programs: &Path) -> Result<Footprint> {
     eprintln!("weighing a policy of {} prefixes and {} rules …", size.prefixes, size.rules);
     let policy = write(size);
     let mut all = Vec::new();
-    for _ in 0..TIMES {
+    for _ in 0..times {
         all.push(Ground::new(&policy, programs)?.1);
     }
     let time = |published: &Published| published.compile + published.publish;
     all.sort_by_key(time);
-    let spread = (time(&all[0]), time(&all[TIMES - 1]));
+    let spread = (time(&all[0]), time(&all[times - 1]));
     let lab = Lab::enforcing(&policy.zones).context("the daemon does not start with the large policy")?;
     let pid = lab.daemon.pid().context("the daemon does not run")?;
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
@@ -71,5 +74,5 @@ fn weigh(size: Size, limits: Limits, programs: &Path) -> Result<Footprint> {
         Ok::<f64, anyhow::Error>(line.trim().trim_end_matches(" kB").parse()?)
     };
     let (resident_kb, peak_kb) = (field("VmRSS:")?, field("VmHWM:")?);
-    Ok(Footprint { size, limits, published: all[TIMES / 2], spread, resident_kb, peak_kb })
+    Ok(Footprint { size, limits, published: all[times / 2], spread, resident_kb, peak_kb })
 }

@@ -19,7 +19,7 @@ use anyhow::{Context, Result, bail};
 use ground::Ground;
 use measure::{Block, Effort, measure};
 use path::{Kind, Way};
-use policy::{Shape, Size, write};
+use policy::{Shape, Size, Written, write};
 
 /// A policy, and what is measured with it.
 #[derive(Clone, Copy)]
@@ -77,14 +77,14 @@ impl Arguments {
         let mut words = std::env::args_os().skip(1);
         let mut path = || words.next().map(PathBuf::from).context("segd-bench needs the paths of two objects");
         let (programs, gateway) = (path()?, path()?);
-        let (mut effort, mut only, mut guard) = (Effort { rounds: 15, repeat: 500_000 }, None, None);
+        let (mut effort, mut only, mut guard) = (Effort { rounds: 15, repeat: 500_000, brief: false }, None, None);
         while let Some(word) = words.next() {
             match word.to_str() {
                 Some(word @ ("--guard" | "--record")) => {
                     let file = words.next().map(PathBuf::from).with_context(|| format!("{word} needs a file"))?;
                     guard = Some((file, word == "--record"));
                 }
-                Some("--quick") => effort = Effort { rounds: 7, repeat: 100_000 },
+                Some("--quick") => effort = Effort { rounds: 3, repeat: 50_000, brief: true },
                 Some(word) if Part::of(word).is_some() => only = Part::of(word),
                 _ => bail!("segd-bench takes --quick, and path, scale, policy or gateway, not {}", word.display()),
             }
@@ -102,7 +102,7 @@ fn main() -> Result<()> {
     let Arguments { programs, gateway, effort, guard, .. } = &arguments;
     if let Some((file, records)) = guard {
         let costs = || Ok(guard::Costs::of(&one_policy(PLANS[0], programs, guard::EFFORT)?));
-        return if *records { costs()?.record(file) } else { guard::compare(file, costs) };
+        return if *records { guard::record(file, costs) } else { guard::compare(file, costs) };
     }
     // Everything is seen before anything is printed: a bench that fails writes no half page.
     let mut page = report::head(*effort)?;
@@ -113,19 +113,28 @@ fn main() -> Result<()> {
         page += &report::scale(&scaling::measure_all(programs, *effort)?)?;
     }
     if arguments.wants(Part::Policy) {
-        page += &report::weight(&footprint::weigh_all(programs)?)?;
-        page += &report::reload(&reload::measure_all(programs)?)?;
+        page += &report::weight(&footprint::weigh_all(programs, *effort)?)?;
+        page += &report::reload(&reload::measure_all(programs, *effort)?)?;
     }
     if arguments.wants(Part::Gateway) {
-        page += &gateway::section(&gateway::measure(gateway, &PLANS.map(|plan| plan.size), *effort)?)?;
+        page += &gateway::section(&gateway::measure(
+            gateway,
+            &plans(*effort).map(|plan| plan.size).collect::<Vec<_>>(),
+            *effort,
+        )?)?;
     }
     print!("{page}");
     Ok(())
 }
 
+/// Under which policies things are compared.
+fn plans(effort: Effort) -> impl Iterator<Item = Plan> {
+    PLANS.into_iter().skip(usize::from(effort.brief))
+}
+
 fn packet_path(programs: &Path, effort: Effort) -> Result<Vec<Measured>> {
     let mut results = Vec::new();
-    for plan in PLANS {
+    for plan in plans(effort) {
         results.push((plan.size, one_policy(plan, programs, effort)?));
     }
     Ok(results)
@@ -134,10 +143,14 @@ fn packet_path(programs: &Path, effort: Effort) -> Result<Vec<Measured>> {
 fn one_policy(Plan { size, flows }: Plan, programs: &Path, effort: Effort) -> Result<Vec<Block>> {
     eprintln!("measuring {} prefixes, {} zones, {} rules …", size.prefixes, size.zones, size.rules);
     let (mut ground, _) = Ground::new(&write(size), programs)?;
-    let steady = measure(&mut ground, &ways(&[Kind::Established(flows), Kind::Denied]), effort)?;
+    let steady = [Kind::Established(flows), Kind::Reply(flows), Kind::Fragment, Kind::Denied];
+    let steady = measure(&mut ground, &ways(&steady), effort)?;
     // Last: it fills the table.
     let new = measure(&mut ground, &ways(&[Kind::New]), effort)?;
-    Ok(vec![steady, new])
+    let policy = write(size);
+    let watching = Written { zones: policy.zones.replacen("mode: enforce", "mode: audit", 1), ..policy };
+    let watched = measure(&mut Ground::new(&watching, programs)?.0, &ways(&[Kind::Watched]), effort)?;
+    Ok(vec![steady, new, watched])
 }
 
 /// What one policy gave.

@@ -13,6 +13,8 @@ pub(crate) struct Effort {
     pub(crate) rounds: u32,
     /// Packets of a run.
     pub(crate) repeat: u32,
+    /// Leaves out what takes long to set up: the largest policies, and the second one of what is compared under two.
+    pub(crate) brief: bool,
 }
 
 /// The values of all rounds.

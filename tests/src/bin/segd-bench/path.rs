@@ -13,8 +13,14 @@ use crate::steer::{Keys, Steer};
 pub(crate) enum Kind {
     /// Segments of so many live connections, at random; a power of two.
     Established(u32),
+    /// Segments that the responders of the same connections send. Measured behind [`Self::Established`], which opens them.
+    Reply(u32),
+    /// First fragments, each of another datagram of one of [`FRAGMENTED`] live connections.
+    Fragment,
     /// SYNs from random sources to a port that no rule opens.
     Denied,
+    /// The same where the policy only watches.
+    Watched,
     /// SYNs of connections that a rule allows, each a new one, into a full table.
     New,
 }
@@ -32,10 +38,17 @@ const ALLOWED: u16 = 5432;
 const DENIED: u16 = 22;
 /// Of so many connections one may find both of its buckets full in a table that is not.
 const UNLUCKY: u64 = 100_000;
+/// The same of those that come last, [`FRAGMENTED`].
+const UNLUCKY_LAST: u64 = 10_000;
 /// Connections that are opened before the first of them is answered.
 const TURN: u32 = 1 << 14;
 /// Below it are the keys of live connections.
 const FIRST_NEW: u32 = 1 << 20;
+/// Connections whose datagrams come in fragments: an address each, and all of them of one port.
+pub(crate) const FRAGMENTED: u32 = 1 << 16;
+/// The first of their keys, and the port that it gives.
+const FIRST_FRAGMENTED: u32 = 0x7000_0000;
+const FRAGMENTED_PORT: u16 = 0x7400;
 /// More than the connection table holds.
 const FILL: u32 = 1 << 21;
 
@@ -44,7 +57,9 @@ impl Way {
     pub(crate) fn frame(self) -> Vec<u8> {
         match self.kind {
             Kind::Established(_) => self.between(tcp(0, ALLOWED)),
-            Kind::Denied => self.between(tcp(0, DENIED).syn()),
+            Kind::Reply(_) => self.back(tcp(ALLOWED, 0)),
+            Kind::Fragment => self.between(tcp(FRAGMENTED_PORT, ALLOWED).data(&[0; 4]).fragment(0, 0, true)),
+            Kind::Denied | Kind::Watched => self.between(tcp(0, DENIED).syn()),
             Kind::New => self.between(tcp(0, ALLOWED).syn()),
         }
         .frame()
@@ -53,18 +68,25 @@ impl Way {
     /// The series of its packets in run number `run` of `repeat` packets.
     pub(crate) fn steer(self, run: u32, repeat: u32) -> Steer {
         let keys = match self.kind {
-            Kind::Established(flows) => Keys::Below(u64::from(flows), u64::from(run)),
-            Kind::Denied => Keys::Below(1 << 32, u64::from(run)),
+            Kind::Established(flows) | Kind::Reply(flows) => Keys::Below(u64::from(flows), u64::from(run)),
+            Kind::Fragment => Keys::From(run * repeat),
+            Kind::Denied | Kind::Watched => Keys::Below(1 << 32, u64::from(run)),
             Kind::New => Keys::From(FIRST_NEW + FILL + run * repeat),
         };
-        self.varies(keys, false)
+        let steer = self.varies(keys, matches!(self.kind, Kind::Reply(_)));
+        match self.kind {
+            // A datagram's number in a port's place.
+            Kind::Fragment => Steer { port_at: if self.v6 { 60 } else { 18 }, ..steer },
+            _ => steer,
+        }
     }
 
     /// Opens what has to be there, fills what has to be full, and looks at the verdict of every packet once.
     pub(crate) fn prepare(self, ground: &mut Ground, repeat: u32) -> Result<()> {
         match self.kind {
-            Kind::Established(flows) => self.establish(ground, flows)?,
-            Kind::Denied => {}
+            Kind::Established(flows) => self.establish(ground, 0, flows)?,
+            Kind::Fragment => self.establish(ground, FIRST_FRAGMENTED, FRAGMENTED)?,
+            Kind::Reply(_) | Kind::Denied | Kind::Watched => {}
             Kind::New => {
                 ground.run("judge", &self.frame(), self.varies(Keys::From(FIRST_NEW), false), FILL)?;
             }
@@ -82,8 +104,9 @@ impl Way {
         // A few find both of their buckets full: that is what they should cost. The segments of those that did are nobody's.
         let tolerated = match self.kind {
             Kind::New => u64::from(repeat) / 1000,
-            Kind::Established(flows) if u64::from(flows) >= UNLUCKY => u64::from(repeat) / 10_000,
-            Kind::Established(_) | Kind::Denied => 0,
+            Kind::Established(flows) | Kind::Reply(flows) if u64::from(flows) >= UNLUCKY => u64::from(repeat) / 10_000,
+            Kind::Fragment => u64::from(repeat) / UNLUCKY_LAST,
+            Kind::Established(_) | Kind::Reply(_) | Kind::Denied | Kind::Watched => 0,
         };
         if wrong > 0 {
             eprintln!("{self:?}: {others:?} besides {right} as expected");
@@ -93,22 +116,29 @@ impl Way {
     }
 
     const fn reason(self) -> Reason {
-        if matches!(self.kind, Kind::Denied) { Reason::NoRule } else { Reason::Rule }
+        match self.kind {
+            Kind::Established(_) | Kind::Fragment | Kind::New => Reason::Rule,
+            Kind::Reply(_) => Reason::Reply,
+            Kind::Denied => Reason::NoRule,
+            Kind::Watched => Reason::Audit,
+        }
     }
 
-    fn establish(self, ground: &mut Ground, flows: u32) -> Result<()> {
+    /// Opens connections, `flows` of them, whose keys begin with `first`.
+    fn establish(self, ground: &mut Ground, first: u32, flows: u32) -> Result<()> {
         let before = ground.established();
         let syn = self.between(tcp(0, ALLOWED).syn()).frame();
         let answer = self.back(tcp(ALLOWED, 0).flags(SYN | ACK)).frame();
         // In turns: of very many that wait for their answer, one takes another's place.
-        for first in (0..flows).step_by(TURN as usize) {
-            let count = TURN.min(flows - first);
+        for done in (0..flows).step_by(TURN as usize) {
+            let (first, count) = (first + done, TURN.min(flows - done));
             ground.run("judge", &syn, self.varies(Keys::From(first), false), count)?;
             ground.run("judge", &answer, self.varies(Keys::From(first), true), count)?;
         }
         let opened = ground.established() - before;
         let refused = u64::from(flows) - opened.min(u64::from(flows));
-        ensure!(refused <= u64::from(flows) / UNLUCKY, "{opened} of {flows} connections are established");
+        let unlucky = if self.kind == Kind::Fragment { UNLUCKY_LAST } else { UNLUCKY };
+        ensure!(refused <= u64::from(flows) / unlucky, "{opened} of {flows} connections are established");
         Ok(())
     }
 
@@ -123,7 +153,7 @@ impl Way {
     /// Offsets are those of a frame without tags, options and extension headers.
     fn varies(self, keys: Keys, reply: bool) -> Steer {
         let base = match (self.kind, self.v6) {
-            (Kind::Denied, _) => None,
+            (Kind::Denied | Kind::Watched, _) => None,
             (_, true) => Some(0),
             (_, false) => Some(0x0a1e_0000),
         };

@@ -9,7 +9,7 @@ use segd_tests::lab::Namespace;
 
 use crate::gateway::nftables::ruleset_anew;
 use crate::ground::{Ground, checked};
-use crate::measure::Series;
+use crate::measure::{Effort, Series};
 use crate::policy::{Shape, Size, with_one_rule_changed, write};
 
 /// What a change took, in milliseconds.
@@ -34,8 +34,9 @@ const fn size(prefixes: usize, zones: usize, rules: usize) -> Size {
 }
 
 /// Both policies, interleaved.
-pub(crate) fn measure_all(programs: &Path) -> Result<Vec<Reload>> {
-    SIZES.into_iter().map(|size| measure(size, programs)).collect()
+pub(crate) fn measure_all(programs: &Path, effort: Effort) -> Result<Vec<Reload>> {
+    let count = if effort.brief { 1 } else { SIZES.len() };
+    SIZES.into_iter().take(count).map(|size| measure(size, programs)).collect()
 }
 
 fn measure(size: Size, programs: &Path) -> Result<Reload> {

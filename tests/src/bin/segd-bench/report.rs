@@ -9,7 +9,7 @@ use crate::Measured;
 use crate::footprint::Footprint;
 use crate::ground::Published;
 use crate::measure::{Cost, Effort};
-use crate::path::Kind;
+use crate::path::{FRAGMENTED, Kind};
 use crate::policy::Size;
 use crate::reload::Reload;
 use crate::scaling::{Axis, Point, growth};
@@ -43,22 +43,30 @@ pub(crate) fn path(results: &[Measured]) -> Result<String> {
 
 fn row(cost: &Cost, half_insert: f64) -> String {
     let (id, target) = match cost.way.kind {
-        Kind::Established(flows) if flows <= 1 << 10 => ("T2", 1.2),
-        Kind::Established(_) => ("T2", 6.0),
-        Kind::Denied => ("T3", 1.5),
-        Kind::New => ("T4, half an LRU insertion", half_insert),
+        Kind::Established(flows) | Kind::Reply(flows) if flows <= 1 << 10 => ("T2", Some(1.2)),
+        Kind::Established(_) | Kind::Reply(_) => ("T2", Some(6.0)),
+        Kind::Denied => ("T3", Some(1.5)),
+        Kind::New => ("T4, half an LRU insertion", Some(half_insert)),
+        Kind::Fragment | Kind::Watched => ("", None),
     };
+    let told = target.map_or_else(
+        || " | ".to_owned(),
+        |target| format!("{id}: {target:.1} | {}", verdict(cost.ratio.median(), target)),
+    );
     let family = if cost.way.v6 { "IPv6" } else { "IPv4" };
     let (median, (low, high)) = (cost.ratio.median(), cost.ratio.spread());
-    let (path, nanos, verdict) = (title(cost.way.kind), cost.nanos.median(), verdict(median, target));
-    format!("{path} | {family} | {median:.2} ({low:.2} to {high:.2}) | {nanos:.0} | {id}: {target:.1} | {verdict} |")
+    let (path, nanos) = (title(cost.way.kind), cost.nanos.median());
+    format!("{path} | {family} | {median:.2} ({low:.2} to {high:.2}) | {nanos:.0} | {told} |")
 }
 
 /// What a path is called.
 pub(crate) fn title(kind: Kind) -> String {
     match kind {
         Kind::Established(flows) => format!("established, {flows} flows"),
+        Kind::Reply(flows) => format!("replies, {flows} flows"),
+        Kind::Fragment => format!("first fragments, {FRAGMENTED} flows"),
         Kind::Denied => "default deny, random sources".to_owned(),
+        Kind::Watched => "the same, only watched (audit)".to_owned(),
         Kind::New => "new flow, full table".to_owned(),
     }
 }
@@ -134,7 +142,10 @@ pub(crate) fn scale(points: &[Point]) -> Result<String> {
         )?;
     }
     writeln!(out, "\n| target | seen | limit | |\n|---|---|---|---|")?;
-    for (axis, name) in [(Axis::Rules, "10 to 100,000 rules"), (Axis::Zones, "10 to 1,000 zones")] {
+    for axis in [Axis::Rules, Axis::Zones] {
+        let counts = || points.iter().filter(|point| point.axis == axis).map(|point| point.count);
+        let (Some(least), Some(most)) = (counts().min(), counts().max()) else { continue };
+        let name = format!("{} to {} {}", thousands(least), thousands(most), axis.name());
         let paths = ["established, IPv4", "established, IPv6", "default deny, IPv4", "default deny, IPv6"];
         for (place, path) in paths.iter().enumerate() {
             let seen = growth(points, axis, |point| point.costs[0].costs[place].nanos.median());

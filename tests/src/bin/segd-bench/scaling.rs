@@ -57,9 +57,9 @@ const CHANGES: usize = 5;
 
 /// Every point.
 pub(crate) fn measure_all(programs: &Path, effort: Effort) -> Result<Vec<Point>> {
-    let effort = Effort { rounds: effort.rounds.min(7), repeat: effort.repeat.min(200_000) };
+    let effort = Effort { rounds: effort.rounds.min(7), repeat: effort.repeat.min(200_000), ..effort };
     let mut points = Vec::new();
-    for prefixes in [10, 1_000, 10_000, 100_000, 1_000_000] {
+    for prefixes in some(effort, [10, 1_000, 10_000, 100_000, 1_000_000]) {
         let (zones, rules) = if prefixes < SMALL.prefixes { (5, 12) } else { (SMALL.zones, SMALL.rules) };
         points.push(point(
             Axis::Prefixes,
@@ -70,9 +70,12 @@ pub(crate) fn measure_all(programs: &Path, effort: Effort) -> Result<Vec<Point>>
             effort,
         )?);
     }
-    for rules in [10, 100, 1_000, 10_000, 100_000] {
+    for rules in some(effort, [10, 100, 1_000, 10_000, 100_000]) {
         let size = Size { rules, zones: 1_000, prefixes: 10_000, ..SMALL };
         points.push(point(Axis::Rules, rules, size, FLOWS, programs, effort)?);
+    }
+    if effort.brief {
+        return Ok(points);
     }
     for zones in [10, 100, 1_000] {
         let size = Size { zones, rules: 1_000, prefixes: 10_000, ..SMALL };
@@ -84,6 +87,12 @@ pub(crate) fn measure_all(programs: &Path, effort: Effort) -> Result<Vec<Point>>
         points.push(point(Axis::Flows, flows as usize, size, flows, programs, effort)?);
     }
     Ok(points)
+}
+
+/// All sizes along an axis, or its first and the last but one.
+fn some<T: Copy, const N: usize>(effort: Effort, sizes: [T; N]) -> Vec<T> {
+    let wanted = |place: usize| !effort.brief || place == 0 || place + 2 == N;
+    sizes.into_iter().enumerate().filter(|(place, _)| wanted(*place)).map(|(_, size)| size).collect()
 }
 
 fn point(axis: Axis, count: usize, size: Size, flows: u32, programs: &Path, effort: Effort) -> Result<Point> {

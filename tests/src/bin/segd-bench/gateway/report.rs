@@ -23,8 +23,8 @@ pub(crate) fn section(found: &Found) -> Result<String> {
         together(&mut out, compared)?;
     }
     writeln!(out, "\n| target | policy | seen: median (range) | limit | |\n|---|---|---|---|---|")?;
-    for (place, compared) in found.policies.iter().enumerate() {
-        targets(&mut out, compared, place == 0)?;
+    for compared in &found.policies {
+        targets(&mut out, compared)?;
     }
     tcp(&mut out, found)?;
     Ok(out)
@@ -89,7 +89,7 @@ struct Row {
     at_least: bool,
 }
 
-fn targets(out: &mut String, compared: &Compared, small: bool) -> Result<()> {
+fn targets(out: &mut String, compared: &Compared) -> Result<()> {
     let cost = |candidate, traffic| compared.rounds(candidate, traffic);
     let quotient = |traffic| ratios(cost(PEER, traffic), cost(OURS, traffic));
     let net = |candidate, traffic, than: Candidate| {
@@ -98,7 +98,7 @@ fn targets(out: &mut String, compared: &Compared, small: bool) -> Result<()> {
     };
     let added = |candidate| net(candidate, Traffic::Established, Candidate::Nothing);
     let work = |candidate| net(candidate, Traffic::Flood, Candidate::Floor);
-    let (flood, new) = if small { (7.0, 1.6) } else { (9.0, 2.2) };
+    let (flood, new) = if compared.size.zones < 50 { (7.0, 1.6) } else { (9.0, 2.2) };
     let rows = [
         Row {
             says: "T1: denied flood, times nftables' packets a second",
@@ -174,13 +174,17 @@ fn tcp(out: &mut String, found: &Found) -> Result<()> {
         line(out, &row, policy.as_deref().unwrap_or_default())?;
     }
     writeln!(out, "\nTCP through two veth interfaces, medians (range):\n")?;
-    writeln!(out, "| | Gbit/s | round trip, median µs | round trip, 99th percentile µs |\n|---|---|---|---|")?;
+    writeln!(
+        out,
+        "| | Gbit/s | round trip, median µs | round trip, 99th percentile µs | connections a second |\n|---|---|---|---|---|"
+    )?;
     for one in seen {
-        let cells = [&one.gigabits, &one.median, &one.p99].map(|rounds| {
-            let all = series(rounds.iter().copied());
-            let (low, high) = all.spread();
-            format!("{:.1} ({low:.1} to {high:.1})", all.median())
-        });
+        let cells =
+            [(&one.gigabits, 1), (&one.median, 1), (&one.p99, 1), (&one.connections, 0)].map(|(rounds, digits)| {
+                let all = series(rounds.iter().copied());
+                let (low, high) = all.spread();
+                format!("{:.digits$} ({low:.digits$} to {high:.digits$})", all.median())
+            });
         writeln!(out, "| {} | {} |", one.name, cells.join(" | "))?;
     }
     Ok(())

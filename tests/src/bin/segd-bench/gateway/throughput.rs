@@ -30,6 +30,8 @@ pub(super) struct Seen {
     /// Microseconds a round trip: median and 99th percentile of each round.
     pub(super) median: Vec<f64>,
     pub(super) p99: Vec<f64>,
+    /// Connections a second, one after the other: opened, a byte there and back, closed.
+    pub(super) connections: Vec<f64>,
 }
 
 const PORT: &str = "5432";
@@ -38,6 +40,8 @@ const ECHO: &str = "10.20.0.11:5432";
 const CANDIDATES: [Candidate; 3] = [Candidate::Nothing, Candidate::NftMaps, Candidate::Segd("auto")];
 /// Fewer than this many make no 99th percentile.
 const TRIPS: u32 = 2_000;
+/// Of one round. Of all rounds there have to be fewer than a client has ports.
+const CONNECTIONS: u32 = 1_500;
 
 /// A gateway with both servers behind it; they end with this value.
 struct Way {
@@ -70,6 +74,7 @@ pub(super) fn measure(written: &Written, policy: &Policy, effort: Effort) -> Res
             let trips = way.trips(TRIPS * seconds)?;
             seen.median.push(trips.0);
             seen.p99.push(trips.1);
+            seen.connections.push(way.connections(CONNECTIONS)?);
         }
     }
     Ok(Throughput { seen })
@@ -107,6 +112,22 @@ impl Way {
         let said: serde_json::Value = serde_json::from_str(&said)?;
         let bits = said["end"]["sum_received"]["bits_per_second"].as_f64().context("iperf3 tells no throughput")?;
         Ok(bits / 1e9)
+    }
+
+    /// A second.
+    fn connections(&self, count: u32) -> Result<f64> {
+        let began = Instant::now();
+        self.bed.source.run(|| {
+            for _ in 0..count {
+                let mut stream = TcpStream::connect(ECHO)?;
+                stream.set_nodelay(true)?;
+                stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+                stream.write_all(b"x")?;
+                stream.read_exact(&mut [0])?;
+            }
+            Ok::<(), std::io::Error>(())
+        })?;
+        Ok(f64::from(count) / began.elapsed().as_secs_f64())
     }
 
     /// Microseconds: the median and the 99th percentile.
