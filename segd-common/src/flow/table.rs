@@ -145,9 +145,11 @@ const fn sought(place: u32, direction: Direction) -> u64 {
 pub fn seek<E: Env>(env: &E, key: &FlowKey, hash: u64, mask: u32) -> u64 {
     let spot = Spot::of(hash, mask);
     // Looked at first although tags would rule it out: a new connection will be written there, and three lines that are far
-    // away are waited for at the same time.
+    // away are waited for at the same time. Without its tag it is only believed when it is complete: an entry whose tag could
+    // not be set is worth nothing, whatever stands in it.
     let likely = spot.likely(hash);
     if let Some(flow) = env.flow(likely)
+        && !matches!(flow.generation.get(), 0 | BUSY)
         && let Some(direction) = key.side_of(flow)
     {
         return sought(likely, direction);

@@ -1,8 +1,7 @@
 //! What may be redirected on its way in, because the kernel has just forwarded the same side of the connection as it came.
 
-use segd_common::packet::Packet;
-use segd_common::parse::{Framing, parse};
-use segd_common::pipeline::{Sighting, stamp};
+use segd_common::parse::Framing;
+use segd_common::pipeline::{Sighting, Work, source_zone, stamp};
 use segd_common::view::Slice;
 
 use crate::frame::{ACK, FIN, Line, RST, SYN, line};
@@ -38,10 +37,9 @@ impl Machine {
 
     /// The same by any interface.
     fn forwards_by(&self, interface: u16, exit: u16, zone: u16, before: &[u8], after: &[u8]) {
-        let mut packet = Packet::EMPTY;
-        parse(&Slice(before), Framing::ETHERNET, &mut packet).unwrap();
-        packet.hash = packet.key.hash(self.control.as_ref().unwrap().seed);
-        let stamp = stamp(&packet);
+        let mut work = Work::new();
+        source_zone(self, &Slice(before), Framing::ETHERNET, &mut work);
+        let stamp = stamp(&work.packet);
         let outcome = self.judge(Sighting { shortcut: interface, interface: exit, stamp, ..onward(Some(zone)) }, after);
         assert!(outcome.passes() && outcome.direct == 0, "{outcome:?}");
     }

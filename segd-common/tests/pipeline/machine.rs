@@ -12,6 +12,7 @@ use segd_common::event::Event;
 use segd_common::flow::{Bucket, Flow};
 use segd_common::fragment::{DATAGRAMS, Datagram};
 use segd_common::image::{Page, Root};
+use segd_common::packet::Packet;
 
 /// Jiffies of a second.
 pub(crate) const HZ: u32 = 250;
@@ -37,6 +38,8 @@ pub(crate) struct Machine {
     pub(crate) events: RefCell<Vec<Event>>,
     /// Events that the ring has room for.
     pub(crate) ring: usize,
+    /// What the packet before left in the room to work in.
+    pub(crate) before: Cell<Packet>,
     /// Every frame goes the whole way.
     pub(crate) whole_way: Cell<bool>,
 }
@@ -73,6 +76,7 @@ impl Machine {
             budget: EventBudget { tokens: Cell::new(0), refilled: Cell::new(0), lost: Cell::new(0) },
             events: RefCell::default(),
             ring: usize::MAX,
+            before: Cell::new(Packet::EMPTY),
             whole_way: Cell::new(false),
         }
     }

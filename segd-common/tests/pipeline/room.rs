@@ -82,6 +82,24 @@ fn a_bucket_that_is_full_leaves_the_other_one() {
     assert!(!open(&machine, call(ports[16])));
 }
 
+#[test]
+fn an_entry_whose_tag_could_not_be_set_is_no_connection() {
+    let [mut machine, mut twin] = [0; 2].map(|_| Machine::small(&web(), 1));
+    assert!(open(&machine, call(1000)) && open(&twin, call(1000)));
+    let tag = |way: usize| machine.buckets[0].0[way / 4].get() >> (way % 4 * 16) & 0xffff;
+    let way = (0..8).find(|way| tag(*way) != 0).expect("it stands somewhere");
+    // The real one stands beside it; where it was looked for first there is what a failed attempt left.
+    let (tag, beside) = (tag(way), way ^ 1);
+    machine.buckets[0].0[way / 4].set(tag << (beside % 4 * 16));
+    machine.flows[beside] = twin.flows.swap_remove(way);
+    let [ghost, real] = [&machine.flows[way], &machine.flows[beside]];
+    ghost.generation.set(0);
+    machine.send(lan(), &call(1000).tcp(ACK, 2)).is(THERE);
+    machine.send(lan(), &call(1000).tcp(RST, 2)).is(THERE);
+    assert_eq!((ghost.generation.get(), ghost.state.get()), (0, State::Established as u8));
+    assert_eq!(real.state.get(), State::Closing as u8);
+}
+
 /// Pairs of ports whose connections have one tag and begin their search at one way: the second stands beside the first.
 fn twins() -> Vec<(u16, u16)> {
     let mut machine = Machine::small(&web(), 1);

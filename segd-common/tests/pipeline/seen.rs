@@ -145,6 +145,7 @@ impl Machine {
     /// The same, with everything that was found out.
     pub(crate) fn work(&self, at: Sighting, frame: &[u8]) -> Work {
         let mut work = Work::new();
+        work.packet = self.before.get();
         work.at = at;
         let short =
             if self.whole_way.get() { Express::Whole } else { pipeline::express(self, &Slice(frame), &mut work) };
@@ -154,6 +155,7 @@ impl Machine {
             Express::Whole => pipeline::run(self, &Slice(frame), &mut work),
         };
         assert_eq!(passes, work.outcome.passes());
+        self.before.set(work.packet);
         work
     }
 

@@ -56,12 +56,14 @@ impl Costs {
         self.0.iter().filter_map(path).collect()
     }
 
-    /// For each path the lower of two: noise only adds.
-    fn lower(mut self, other: &Self) -> Self {
-        for (name, cost) in &mut self.0 {
-            *cost = other.0.get(name).map_or(*cost, |other| cost.min(*other));
-        }
-        self
+    /// For each path the median of several runs.
+    fn median(runs: &[Self]) -> Self {
+        let median = |name: &String| {
+            let mut costs: Vec<f64> = runs.iter().filter_map(|run| run.0.get(name).copied()).collect();
+            costs.sort_by(f64::total_cmp);
+            Some((name.clone(), *costs.get(costs.len() / 2)?))
+        };
+        Self(runs.iter().flat_map(|run| run.0.keys()).filter_map(median).collect())
     }
 
     fn write(&self, file: &Path) -> Result<()> {
@@ -75,13 +77,10 @@ impl Costs {
     }
 }
 
-/// Keeps the least of what `measure` sees as what later runs are compared with.
+/// Keeps what `measure` sees, the middle one of several runs, as what later runs are compared with.
 pub(crate) fn record(file: &Path, mut measure: impl FnMut() -> Result<Costs>) -> Result<()> {
-    let mut least = measure()?;
-    for _ in 1..AGAIN {
-        least = least.lower(&measure()?);
-    }
-    least.write(file)
+    let runs: Vec<Costs> = (0..AGAIN).map(|_| measure()).collect::<Result<_>>()?;
+    Costs::median(&runs).write(file)
 }
 
 /// Compares what `measure` sees with the record in `file`, and prints both.
@@ -133,7 +132,7 @@ mod tests {
     #[test]
     fn what_is_slow_once_is_noise_and_what_stays_slow_is_not() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let mut seen = [costs(0.1, 0.3, 0.5), costs(0.2, 0.2, 0.9), costs(0.1, 0.3, 0.5)].into_iter();
+        let mut seen = [costs(0.1, 0.3, 0.5), costs(0.2, 0.2, 0.9), costs(0.1, 0.1, 0.4)].into_iter();
         record(file.path(), || Ok(seen.next().unwrap())).unwrap();
         assert_eq!(Costs::recorded(file.path()).unwrap(), costs(0.1, 0.2, 0.5));
         let mut runs = [costs(0.3, 0.2, 0.5), costs(0.1, 0.2, 0.5)].into_iter();

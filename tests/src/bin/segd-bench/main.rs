@@ -143,14 +143,17 @@ fn packet_path(programs: &Path, effort: Effort) -> Result<Vec<Measured>> {
 fn one_policy(Plan { size, flows }: Plan, programs: &Path, effort: Effort) -> Result<Vec<Block>> {
     eprintln!("measuring {} prefixes, {} zones, {} rules …", size.prefixes, size.zones, size.rules);
     let (mut ground, _) = Ground::new(&write(size), programs)?;
-    let steady = [Kind::Established(flows), Kind::Reply(flows), Kind::Fragment, Kind::Denied];
+    let steady = [Kind::Established(flows), Kind::Reply(flows), Kind::Denied];
     let steady = measure(&mut ground, &ways(&steady), effort)?;
     // Last: it fills the table.
     let new = measure(&mut ground, &ways(&[Kind::New]), effort)?;
+    drop(ground);
     let policy = write(size);
+    // Connections of their own, which leave the others' table as it is.
+    let fragments = measure(&mut Ground::new(&policy, programs)?.0, &ways(&[Kind::Fragment]), effort)?;
     let watching = Written { zones: policy.zones.replacen("mode: enforce", "mode: audit", 1), ..policy };
     let watched = measure(&mut Ground::new(&watching, programs)?.0, &ways(&[Kind::Watched]), effort)?;
-    Ok(vec![steady, new, watched])
+    Ok(vec![steady, new, fragments, watched])
 }
 
 /// What one policy gave.

@@ -38,8 +38,6 @@ const ALLOWED: u16 = 5432;
 const DENIED: u16 = 22;
 /// Of so many connections one may find both of its buckets full in a table that is not.
 const UNLUCKY: u64 = 100_000;
-/// The same of those that come last, [`FRAGMENTED`].
-const UNLUCKY_LAST: u64 = 10_000;
 /// Connections that are opened before the first of them is answered.
 const TURN: u32 = 1 << 14;
 /// Below it are the keys of live connections.
@@ -86,8 +84,8 @@ impl Way {
         match self.kind {
             Kind::Established(flows) => self.establish(ground, 0, flows)?,
             Kind::Fragment => self.establish(ground, FIRST_FRAGMENTED, FRAGMENTED)?,
-            Kind::Reply(_) | Kind::Denied | Kind::Watched => {}
-            Kind::New => {
+            Kind::Reply(_) | Kind::Denied => {}
+            Kind::New | Kind::Watched => {
                 ground.run("judge", &self.frame(), self.varies(Keys::From(FIRST_NEW), false), FILL)?;
             }
         }
@@ -105,8 +103,7 @@ impl Way {
         let tolerated = match self.kind {
             Kind::New => u64::from(repeat) / 1000,
             Kind::Established(flows) | Kind::Reply(flows) if u64::from(flows) >= UNLUCKY => u64::from(repeat) / 10_000,
-            Kind::Fragment => u64::from(repeat) / UNLUCKY_LAST,
-            Kind::Established(_) | Kind::Reply(_) | Kind::Denied | Kind::Watched => 0,
+            Kind::Established(_) | Kind::Reply(_) | Kind::Fragment | Kind::Denied | Kind::Watched => 0,
         };
         if wrong > 0 {
             eprintln!("{self:?}: {others:?} besides {right} as expected");
@@ -137,8 +134,7 @@ impl Way {
         }
         let opened = ground.established() - before;
         let refused = u64::from(flows) - opened.min(u64::from(flows));
-        let unlucky = if self.kind == Kind::Fragment { UNLUCKY_LAST } else { UNLUCKY };
-        ensure!(refused <= u64::from(flows) / unlucky, "{opened} of {flows} connections are established");
+        ensure!(refused <= u64::from(flows) / UNLUCKY, "{opened} of {flows} connections are established");
         Ok(())
     }
 

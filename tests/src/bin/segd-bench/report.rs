@@ -66,7 +66,7 @@ pub(crate) fn title(kind: Kind) -> String {
         Kind::Reply(flows) => format!("replies, {flows} flows"),
         Kind::Fragment => format!("first fragments, {FRAGMENTED} flows"),
         Kind::Denied => "default deny, random sources".to_owned(),
-        Kind::Watched => "the same, only watched (audit)".to_owned(),
+        Kind::Watched => "default deny, only watched (audit)".to_owned(),
         Kind::New => "new flow, full table".to_owned(),
     }
 }
