@@ -221,3 +221,89 @@ impl Env for Table {
         false
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use segd_common::flow::flag;
+
+    use super::*;
+
+    const BEFORE: u32 = 6;
+    const NOW: u32 = 7;
+
+    /// An entry of this generation and state; what else is in it differs from generation to generation.
+    fn entry(generation: u32, state: State) -> Flow {
+        let word = || Cell::new(u64::from(generation));
+        let half = || Cell::new(generation as u16);
+        Flow {
+            src_hi: word(),
+            src_lo: word(),
+            dst_hi: word(),
+            dst_lo: word(),
+            ports: Cell::new(generation),
+            proto: Cell::new(6),
+            state: Cell::new(state as u8),
+            flags: Cell::new(0),
+            lease: Cell::new(0),
+            generation: Cell::new(generation),
+            slot: Cell::new(generation),
+            seen: Cell::new(generation),
+            from: half(),
+            to: half(),
+            seq_from: half(),
+            seq_to: half(),
+            if_from: half(),
+            if_to: half(),
+        }
+    }
+
+    /// Everything that may be carried over: state, flags, slot, seen, zones, numbers, interfaces.
+    fn carried(flow: &Flow) -> ([u8; 2], [u32; 2], [u16; 6]) {
+        let halves = [&flow.from, &flow.to, &flow.seq_from, &flow.seq_to, &flow.if_from, &flow.if_to];
+        ([flow.state.get(), flow.flags.get()], [flow.slot.get(), flow.seen.get()], halves.map(Cell::get))
+    }
+
+    #[test]
+    fn what_no_new_program_has_touched_is_as_the_old_ones_left_it() {
+        let (there, old) = (entry(BEFORE, State::HalfOpen), entry(BEFORE, State::Closing));
+        old.flags.set(flag::FIN_FROM | flag::TRANSLATED);
+        old.slot.set(9);
+        old.seq_from.set(77);
+        old.if_to.set(3);
+        bring_up(&there, &old);
+        assert_eq!(carried(&there), carried(&old));
+        assert_eq!(there.generation.get(), BEFORE, "the policy in force is asked");
+    }
+
+    #[test]
+    fn an_answer_that_only_old_programs_heard_is_carried_over_with_its_number_and_its_doubt() {
+        let (there, old) = (entry(NOW, State::HalfOpen), entry(BEFORE, State::Established));
+        there.flags.set(flag::TRANSLATED);
+        old.flags.set(flag::UNPROVEN);
+        bring_up(&there, &old);
+        let mine = NOW as u16;
+        let expected = (
+            [State::Established as u8, flag::TRANSLATED | flag::UNPROVEN],
+            [NOW, NOW],
+            [mine, mine, mine, BEFORE as u16, mine, mine],
+        );
+        assert_eq!(carried(&there), expected, "the rest is what the new programs wrote");
+    }
+
+    #[test]
+    fn what_new_programs_have_seen_is_not_taken_back() {
+        for (now, before) in [
+            (State::Established, State::HalfOpen),
+            (State::Established, State::Established),
+            (State::Closing, State::Established),
+            (State::HalfOpen, State::HalfOpen),
+            (State::HalfOpen, State::Closing),
+        ] {
+            let (there, old) = (entry(NOW, now), entry(BEFORE, before));
+            old.flags.set(flag::UNPROVEN);
+            let expected = carried(&there);
+            bring_up(&there, &old);
+            assert_eq!(carried(&there), expected, "{now:?} there, {before:?} before");
+        }
+    }
+}
