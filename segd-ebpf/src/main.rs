@@ -3,6 +3,9 @@
 //!
 //! Every hook has two programs. The first takes the short way; it is attached, and calls the second for what is left. Two
 //! programs, because each has a stack and a verifier's budget of its own.
+//!
+//! Their bodies have to be in line. aya wraps each in a function of the kernel's signature, and a body as large as ours the
+//! compiler leaves out of line: the kernel would call it for each packet, for a fifth of what an established one costs.
 #![no_std]
 #![no_main]
 #![feature(asm_experimental_arch, core_intrinsics)]
