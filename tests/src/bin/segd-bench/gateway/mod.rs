@@ -144,7 +144,7 @@ fn together(standing: &mut [Standing], ends: &mut Ends, effort: Effort) -> Resul
             let nanos = one.send(traffic, TRIAL, cpus, ends)?.max(1.0);
             let count = length(effort, nanos) / cpus;
             let mut rounds = Vec::new();
-            for _ in 0..effort.rounds.min(7) {
+            for _ in 0..if effort.brief { 1 } else { effort.rounds.min(7) } {
                 let alone = one.send(traffic, count, 1, ends)?;
                 rounds.push(alone / one.send(traffic, count, cpus, ends)? * f64::from(cpus));
             }
