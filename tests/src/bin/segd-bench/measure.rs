@@ -13,7 +13,8 @@ pub(crate) struct Effort {
     pub(crate) rounds: u32,
     /// Packets of a run.
     pub(crate) repeat: u32,
-    /// Leaves out what takes long to set up: the largest policies, and the second one of what is compared under two.
+    /// Leaves out what takes long: the largest policies, two of the axes of growth, and the smaller of the two policies under
+    /// which everything else is compared.
     pub(crate) brief: bool,
 }
 
